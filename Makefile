@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?= method=src
+BIN := $(VENV)/bin
+
+.PHONY: help install run test check clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(VENV)/.installed ## create the virtual environment and install everything
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("src_lab needs Python 3.11 or newer, not " + sys.version.split()[0] + ": make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: install ## run one experiment: make run ARGS='method=sequential seed=1'
+	$(BIN)/python run.py $(ARGS)
+
+test: install ## run the tests
+	$(BIN)/python -m pytest
+
+check: install ## style and types: ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove what can be made again, results excepted
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,6 @@
+"""Data sets and the task streams made of them."""
+
+from src_lab.data.config import DatasetConfig
+from src_lab.data.streams import DATASETS, Split, Stream, Task, load_stream
+
+__all__ = ["DATASETS", "DatasetConfig", "Split", "Stream", "Task", "load_stream"]

@@ -1,0 +1,78 @@
+"""What a continual-learning method is, and what it gets to work with."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from src_lab.data import Stream, Task
+from src_lab.evaluation import Adjust
+from src_lab.models import ModelConfig, build_model
+from src_lab.settings import setting
+from src_lab.training import TrainConfig, Trainer
+
+SleepAfter = Literal["never", "each_task", "last_task"]
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Settings that every method has."""
+
+    name: str = setting(example="src")
+    sleep_after: SleepAfter = setting(example="each_task")
+    """After which of the method's stages its network sleeps; how it sleeps is the group `sleep`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method builds and trains its networks from."""
+
+    model: ModelConfig
+    train: TrainConfig
+    stream: Stream
+    seed: int
+    device: torch.device
+
+    def new_network(self, *purpose: str | int, model: ModelConfig | None = None) -> nn.Sequential:
+        """A fresh network on the run's device; equal purposes give equal initial weights."""
+        inputs = self.stream.tasks[0].train.images.shape[1]
+        network = build_model(model or self.model, inputs, self.stream.num_classes, self.seed, *purpose)
+        return network.to(self.device)
+
+    def new_trainer(self, network: nn.Module) -> Trainer:
+        return Trainer(network, self.train, self.seed)
+
+
+class Method(ABC):
+    """A learner that meets the stages of a stream in order."""
+
+    config: ClassVar[type[MethodConfig]] = MethodConfig
+    """Schema of the group `method`."""
+    network: nn.Module
+    """What answers, and what sleeps, after each stage."""
+
+    @abstractmethod
+    def __init__(self, context: Context, config: MethodConfig) -> None: ...
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Display name of the variant that runs."""
+
+    @classmethod
+    def check(cls, config: MethodConfig, model: ModelConfig) -> None:  # noqa: B027  # most methods take any model
+        """Raise ConfigError for settings or a model that the method cannot use. Called before any work."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Task, ...]:
+        """What is learned, in order. A stage that is no single task has index -1."""
+
+    @abstractmethod
+    def learn(self, task: Task) -> None:
+        """Learn one stage."""
+
+    def adjust(self, current: Task) -> Adjust | None:  # noqa: ARG002  # for methods that use it
+        """A change to the outputs when evaluating after `current`; None for the plain decision."""
+        return None

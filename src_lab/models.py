@@ -1,0 +1,113 @@
+"""The networks of the lab: multilayer perceptrons, dense or low-rank, as plain `nn.Sequential` chains."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from src_lab.rng import seed_for
+from src_lab.settings import POSITIVE, Range, setting
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A multilayer perceptron; inputs and outputs follow from the data set."""
+
+    name: str = setting(example="mlp")
+    widths: list[int] = setting(within=Range(1), unit="units", example="[4000,4000]")
+    """Units of each hidden layer; [] is a network of one layer of weights."""
+    bias: bool = setting(example="false")
+    dropout: float = setting(within=Range(0, 0.999), unit="probability", example="0.25")
+    dropout_scaling: Literal["train", "test"] = setting(
+        source="train: PyTorch's, kept units divided by 1-p; test: MATLAB program, all units times 1-p when testing"
+    )
+    output: Literal["linear", "relu"] = setting(source="Python program: linear; MATLAB program: relu")
+    init_range: float | None = setting(
+        within=POSITIVE, example="0.01", source="null: PyTorch's U(+-1/sqrt(n_in)); MATLAB program: U(-.01, .01)"
+    )
+    rank: int | None = setting(within=Range(1), example="10", source="null: dense; Python program: 10")
+
+
+class LowRankLinear(nn.Module):
+    """y = A (B x) + b with A (n_out, rank) and B (rank, n_in), initialised as two `nn.Linear` in a row are.
+
+    `offset` (n_out, n_in), absent until sleep, is what sleep changed on the product A B: a dense, untrained addition that
+    keeps the layer's function exact and its factors trainable.
+    """
+
+    offset: Tensor | None
+
+    def __init__(self, n_in: int, n_out: int, rank: int, bias: bool) -> None:
+        super().__init__()
+        self.B = nn.Parameter(torch.empty(rank, n_in).uniform_(-1, 1) / math.sqrt(n_in))
+        self.A = nn.Parameter(torch.empty(n_out, rank).uniform_(-1, 1) / math.sqrt(rank))
+        self.bias = nn.Parameter(torch.empty(n_out).uniform_(-1, 1) / math.sqrt(rank)) if bias else None
+        self.register_buffer("offset", None)
+
+    def product(self) -> Tensor:
+        """The layer's weights, (n_out, n_in)."""
+        product = self.A @ self.B
+        return product if self.offset is None else product + self.offset
+
+    def set_product(self, weights: Tensor) -> None:
+        """Make `weights` (n_out, n_in) the layer's weights, keeping the factors."""
+        self.offset = weights - self.A @ self.B
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.linear(nn.functional.linear(x, self.B), self.A, self.bias)
+        return y if self.offset is None else y + nn.functional.linear(x, self.offset)
+
+
+class UnscaledDropout(nn.Module):
+    """Dropout as the MATLAB program has it: a 0/1 mask in training, every unit times 1 - p in testing."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.mask(x) if self.training else x * (1 - self.p)
+
+    def mask(self, x: Tensor) -> Tensor:
+        return torch.empty_like(x).bernoulli_(1 - self.p)
+
+
+class StraightThroughReLU(nn.ReLU):
+    """ReLU on the way forward, the identity on the way back: the MATLAB program's output layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (x.relu() - x).detach()
+
+
+def build_model(config: ModelConfig, inputs: int, outputs: int, seed: int, *purpose: str | int) -> nn.Sequential:
+    """A network on the CPU whose initial weights depend on `seed` and `purpose` alone."""
+    sizes = [inputs, *config.widths, outputs]
+    layers: list[nn.Module] = [nn.Flatten()]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "init", *purpose))
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+            if len(layers) > 1:
+                layers += [nn.ReLU(), *_dropout(config)]
+            layers.append(_linear(config, n_in, n_out))
+    if config.output == "relu":
+        layers.append(StraightThroughReLU())
+    return nn.Sequential(*layers)
+
+
+def _linear(config: ModelConfig, n_in: int, n_out: int) -> nn.Module:
+    if config.rank is not None:
+        layer: nn.Module = LowRankLinear(n_in, n_out, config.rank, config.bias)
+    else:
+        layer = nn.Linear(n_in, n_out, bias=config.bias)
+    if config.init_range is not None:
+        for parameter in layer.parameters():
+            nn.init.uniform_(parameter, -config.init_range, config.init_range)
+    return layer
+
+
+def _dropout(config: ModelConfig) -> list[nn.Module]:
+    if not config.dropout:
+        return []
+    return [nn.Dropout(config.dropout) if config.dropout_scaling == "train" else UnscaledDropout(config.dropout)]

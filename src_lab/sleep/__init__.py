@@ -1,0 +1,17 @@
+"""Sleep Replay Consolidation: spiking activity driven by noise shaped like the inputs, and a local Hebbian rule."""
+
+from src_lab.sleep.backend import NonFiniteError
+from src_lab.sleep.config import SleepConfig, StimulusConfig
+from src_lab.sleep.network import SleepState, load_weights, sleep
+from src_lab.sleep.simulate import SleepResult, simulate
+
+__all__ = [
+    "NonFiniteError",
+    "SleepConfig",
+    "SleepResult",
+    "SleepState",
+    "StimulusConfig",
+    "load_weights",
+    "simulate",
+    "sleep",
+]

@@ -1,0 +1,90 @@
+"""What every sleep backend is: a network asleep that advances by blocks of steps and writes what happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class NonFiniteError(FloatingPointError):
+    """A membrane potential or a weight became infinite or NaN; the message names layer and step."""
+
+    def __init__(self, layer: int, step: int) -> None:
+        super().__init__(
+            f"weights of layer {layer} are not finite at sleep step {step}: lower sleep.inc, sleep.dec or sleep.alpha_scale"
+        )
+        self.layer = layer
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers of one sleep, symbols as in `src_lab.sleep.reference`; `alpha`, `beta` have one entry per layer."""
+
+    alpha: tuple[float, ...]
+    beta: tuple[float, ...]
+    rule: str
+    inc: float
+    dec: float
+    decay: float
+    threshold: float
+    inhibition: float
+    dc: float
+
+
+@dataclass
+class Record:
+    """What `Backend.advance` writes for each of T steps of a network with layers of n_1 .. n_L units.
+
+    spike_counts  (T, L) int64, spikes per step and layer
+    peaks         (L,) float64, highest potential met at a threshold test so far (updated, not overwritten)
+    spikes        L tensors (T, n_l) bool, or empty when not asked for
+    potentials    L tensors (T, n_l) in the weights' dtype, just before the threshold test, or empty
+    """
+
+    spike_counts: Tensor
+    peaks: Tensor
+    spikes: list[Tensor] = field(default_factory=list)
+    potentials: list[Tensor] = field(default_factory=list)
+
+    @staticmethod
+    def empty(steps: int, weights: Sequence[Tensor], what: Sequence[str] = ()) -> "Record":
+        """A record for `steps` steps of the network `weights`; `what` names "spikes" and "potentials" if wanted."""
+
+        def traces(name: str, dtype: torch.dtype) -> list[Tensor]:
+            wanted = weights if name in what else ()
+            return [torch.zeros(steps, w.shape[0], dtype=dtype) for w in wanted]
+
+        return Record(
+            spike_counts=torch.zeros(steps, len(weights), dtype=torch.int64),
+            peaks=torch.full((len(weights),), -torch.inf, dtype=torch.float64),
+            spikes=traces("spikes", torch.bool),
+            potentials=traces("potentials", weights[0].dtype),
+        )
+
+    def rows(self, start: int, stop: int) -> "Record":
+        """The part of the record that steps `start` to `stop` write: views, not copies."""
+        return Record(
+            self.spike_counts[start:stop],
+            self.peaks,
+            [trace[start:stop] for trace in self.spikes],
+            [trace[start:stop] for trace in self.potentials],
+        )
+
+
+class Backend(Protocol):
+    """A network asleep. Potentials start at zero; the weights given are copied, never modified."""
+
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None: ...
+
+    def advance(self, input_spikes: Tensor, record: Record) -> None:
+        """Sleep through the rows of `input_spikes` (T, n_0) bool, continuing where the last call ended.
+
+        Writes all of `record` (made for T steps). Raises NonFiniteError when a potential stops being finite; its step
+        counts from the first step of this sleep.
+        """
+
+    def weights(self) -> list[Tensor]:
+        """The present weights, (n_l, n_{l-1}) each, on the device and in the dtype of those given."""

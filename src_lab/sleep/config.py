@@ -1,0 +1,99 @@
+"""Settings of the sleep phase: the schema behind `conf/sleep/` and the argument of `simulate` and `sleep`."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from src_lab.settings import FINITE, NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, ConfigError, Range, check, setting
+
+Rule = Literal["tadros", "sigmoid", "proportional"]
+BackendName = Literal["auto", "reference", "event", "numba", "triton"]
+
+
+@dataclass(frozen=True)
+class StimulusConfig:
+    """The noise that drives sleep: a mean image times a mask, drawn anew at every step.
+
+    The first-named defaults are those of the Python program; the paper uses `images=seen samples_per_step=null
+    mask=window` (Tadros et al. 2022, Methods).
+    """
+
+    images: Literal["current", "seen", "first", "running_mean"] = setting(
+        "current", source="Python program: current task; paper: all seen; CIFAR: first task; running_mean: ours"
+    )
+    """Whose images shape the noise. `running_mean` carries one mean image along and stores no old data."""
+    samples_per_step: int | None = setting(10, within=Range(1), unit="images", source="Python program: 10")
+    """Images averaged afresh at each step, drawn with replacement; null averages all of them once."""
+    mask: Literal["pixel", "window", "none"] = setting("pixel", source="Python program: pixel; paper: window")
+    keep: float = setting(0.25, within=UNIT_INTERVAL, unit="probability", source="Python program")
+    """Share of the pixels that a `pixel` mask keeps."""
+    window: int = setting(11, within=Range(1), unit="pixels", source="MATLAB program: 11 x 11")
+    """Side of the square that a `window` mask keeps."""
+
+
+@dataclass(frozen=True)
+class SleepConfig:
+    """How a network sleeps. The defaults are the preset `python_mnist`; `conf/sleep/` holds the published ones.
+
+    Symbols in brackets are those of the equations in `src_lab.sleep.reference`.
+    """
+
+    name: str = setting("custom")
+    iterations: int = setting(500, within=NON_NEGATIVE, unit="steps", source="Python program")
+    """Steps of the first sleep."""
+    bonus_iterations: int = setting(166, within=NON_NEGATIVE, unit="steps", source="Python program")
+    """Steps added for every task learned before the current one."""
+    rule: Rule = setting("sigmoid", source="Python program; MATLAB program: tadros")
+    """Factor f(w) of the plasticity rule, see `src_lab.sleep.rules`."""
+    inc: float = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
+    dec: float = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
+    decay: float = setting(0.999, within=UNIT_INTERVAL, unit="per step", source="both programs")
+    """Share of the membrane potential kept from one step to the next; 0 is the memoryless form."""
+    threshold: float = setting(1.0, within=FINITE, unit="potential", source="both programs")
+    inhibition: float = setting(0.0, within=NON_NEGATIVE, unit="of the layer's mean input", source="both programs")
+    dc: float = setting(0.0, within=FINITE, unit="potential per step", source="both programs")
+    """Constant drive of the last layer."""
+    alpha: list[float] = setting(
+        [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
+    )
+    """Input gain of each layer, used when `scaling=fixed`."""
+    beta: list[float] = setting(
+        [14.548273, 44.560317, 38.046326], within=FINITE, unit="thresholds", source="MATLAB program, MNIST"
+    )
+    """Threshold multiplier of each layer."""
+    alpha_scale: float | list[float] = setting(1.0, within=FINITE, source="1 leaves the preset as it is")
+    """Factor on the input gains: one number, or one per layer."""
+    beta_scale: float | list[float] = setting(1.0, within=FINITE, source="1 leaves the preset as it is")
+    """Factor on `beta`: one number, or one per layer."""
+    scaling: Literal["fixed", "data"] = setting("fixed", source="Python program: fixed; MATLAB program: data")
+    """Where the gains come from: `alpha`, or the published data normalisation (`src_lab.sleep.scaling`)."""
+    max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
+    dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
+    backend: BackendName = setting("auto")
+    """Who computes: the fastest there is, or one by name. All give the same spikes and weights."""
+    record_every: int | None = setting(None, within=Range(1), unit="steps", example="100", source="null: not recorded")
+    """Steps between two lines of `sleep_trace.csv`, and between two calls of a callback."""
+    stop_when_silent: int | None = setting(None, within=Range(1), unit="steps", example="1000", source="null: never")
+    """End a sleep after so many steps in a row without a spike beyond the input."""
+    keep_best: bool = setting(False, source="ours; needs record_every and validation images")
+    """Keep the weights of the recorded step whose VALIDATION accuracy was highest, instead of the last."""
+    stimulus: StimulusConfig = field(default_factory=StimulusConfig)
+
+    def __post_init__(self) -> None:
+        check(self, "sleep")
+
+    def steps(self, task: int) -> int:
+        """Length of the sleep after task `task` (0 is the first): `iterations + task * bonus_iterations`."""
+        return self.iterations + task * self.bonus_iterations
+
+    def per_layer(self, key: Literal["alpha", "beta", "alpha_scale", "beta_scale"], layers: int) -> list[float]:
+        """The setting `key` as one number per layer. Raises ConfigError when it has another length."""
+        value = getattr(self, key)
+        if not isinstance(value, list):
+            return [value] * layers
+        if len(value) != layers:
+            shown = str(value).replace(" ", "")
+            raise ConfigError(
+                f"sleep.{key}={shown} has {len(value)} values but the network has {layers} layers of weights: "
+                f"give one per layer, e.g. sleep.{key}=[{','.join(['1.0'] * layers)}]"
+            )
+        return value

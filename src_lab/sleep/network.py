@@ -1,0 +1,193 @@
+"""`sleep`: put a PyTorch network to sleep, in place."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from src_lab.settings import ConfigError
+from src_lab.sleep.backend import Backend, NonFiniteError, Record
+from src_lab.sleep.chain import SleepingLayer, find_layers
+from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.scaling import gains, normalization_factors, thresholds
+from src_lab.sleep.simulate import SleepResult, start
+from src_lab.sleep.stimulus import spike_blocks
+
+log = logging.getLogger(__name__)
+
+CALLBACK_EVERY = 100
+"""Steps between two calls of a callback when `record_every` does not say."""
+BATCH = 1000
+"""Images per forward pass when activations are measured."""
+
+
+@dataclass
+class SleepState:
+    """A moment of a sleep, as a callback sees it. Weights and norms are computed when asked for.
+
+    step          steps slept so far
+    spike_counts  (L,) int64, spikes per layer since sleep began
+    """
+
+    step: int
+    spike_counts: Tensor
+    _backend: Backend
+    _before: Sequence[Tensor]
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """The present weights, L tensors (n_l, n_{l-1})."""
+        return self._backend.weights()
+
+    def change_norms(self) -> list[tuple[float, float]]:
+        """Per layer, Frobenius norms of what has grown and of what has shrunk: ||max(D, 0)||, ||min(D, 0)||, D = W - W_0."""
+        changes = (now - before for now, before in zip(self.weights, self._before, strict=True))
+        return [(change.clamp(min=0).norm().item(), change.clamp(max=0).norm().item()) for change in changes]
+
+
+def sleep(
+    model: nn.Module,
+    images: Tensor,
+    config: SleepConfig,
+    *,
+    generator: torch.Generator,
+    backend: str = "auto",
+    callback: Callable[[int, SleepState], None] | None = None,
+    mean_image: Tensor | None = None,
+) -> SleepResult:
+    """Let `model` sleep for `config.iterations` steps, driven by noise shaped like `images`. Changes its weights in place.
+
+    model       any module whose forward is a chain of Linear without bias, ReLU, Dropout, Flatten and Identity, float32 or
+                float64, on any device
+    images      (n, ...) with values in [0, 1]: their mean, or means of a few, shape the noise, and with
+                `scaling=data` the activations they cause set the gains
+    generator   CPU generator of the noise: equal states give equal input spikes on every backend and device
+    backend     see `simulate`
+    callback    called with (step, state) every `config.record_every` steps (every 100 where that is null)
+    mean_image  replaces the images' mean where one was carried along instead of old data
+
+    Weights are written when the whole sleep is over: an exception leaves the model as it was. Training flags, dtype and
+    device stay. Returns the new weights and the spikes per step and layer. Raises ConfigError for a model that cannot sleep
+    or settings that do not fit it, NonFiniteError when the weights diverge.
+    """
+    layers = find_layers(model)
+    before = [layer.weight() for layer in layers]
+    alpha, beta = _gains_and_thresholds(model, layers, before, images, config)
+    asleep = start(before, config, alpha, beta, backend)
+    trace = Record.empty(config.iterations, before)
+
+    def pause(step: int) -> None:
+        if callback is not None:
+            callback(step, SleepState(step, trace.spike_counts[:step].sum(dim=0), asleep, before))
+
+    every = (config.record_every or CALLBACK_EVERY) if callback is not None else None
+    slept = _advance(asleep, trace, spike_blocks(images, config, generator, mean_image), config, every, pause)
+    after = asleep.weights()
+    for index, weight in enumerate(after):
+        if not torch.isfinite(weight).all():
+            raise NonFiniteError(index, slept)
+    for layer, weight in zip(layers, after, strict=True):
+        layer.write(weight)
+    _warn_if_silent(trace, slept, alpha, beta)
+    return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept])
+
+
+def _advance(
+    asleep: Backend,
+    trace: Record,
+    stimulus: Iterator[Tensor],
+    config: SleepConfig,
+    every: int | None,
+    pause: Callable[[int], None],
+) -> int:
+    """Sleep, calling `pause` every so many steps; returns the steps slept.
+
+    Ends early after exactly `config.stop_when_silent` steps without a spike beyond the input: a stretch is never longer
+    than the silence still missing, so no step is slept that should not have been.
+    """
+    slept = used = silent = 0
+    block = next(stimulus)
+    with tqdm(total=config.iterations, desc="sleep", leave=False, disable=None) as bar:
+        while slept < config.iterations and silent != config.stop_when_silent:
+            if used == len(block):
+                block, used = next(stimulus), 0
+            limits = [len(block) - used, config.iterations - slept]
+            if every is not None:
+                limits.append(every - slept % every)
+            if config.stop_when_silent is not None:
+                limits.append(config.stop_when_silent - silent)
+            stretch = min(limits)
+            rows = trace.rows(slept, slept + stretch)
+            asleep.advance(block[used : used + stretch], rows)
+            used, slept = used + stretch, slept + stretch
+            silent = _silent_steps(rows.spike_counts, silent)
+            bar.update(stretch)
+            if every is not None and slept % every == 0:
+                pause(slept)
+    return slept
+
+
+def _silent_steps(spike_counts: Tensor, silent_before: int) -> int:
+    """Steps since the last spike, given the counts (T, L) of the last T steps and the silence before them."""
+    loud = spike_counts.any(dim=1).nonzero()
+    return silent_before + len(spike_counts) if not len(loud) else len(spike_counts) - 1 - int(loud[-1])
+
+
+def _gains_and_thresholds(
+    model: nn.Module, layers: Sequence[SleepingLayer], weights: Sequence[Tensor], images: Tensor, config: SleepConfig
+) -> tuple[list[float], list[float]]:
+    factors = [1.0] * len(layers)
+    if config.scaling == "data":
+        maxima = _activation_maxima(model, layers, images)
+        factors = normalization_factors([weight.max().item() for weight in weights], maxima)
+    return gains(config, factors), thresholds(config, len(layers))
+
+
+def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
+    """Highest activation of each layer on `images`, in evaluation mode: what the next layer of weights receives."""
+    maxima = [float("-inf")] * len(layers)
+
+    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            maxima[index] = max(maxima[index], inputs[0].max().item())
+
+        return note
+
+    hooks = [layer.module.register_forward_pre_hook(watch(index)) for index, layer in enumerate(layers[1:])]
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    first = layers[0].weight()
+    try:
+        with torch.inference_mode():
+            for batch in images.split(BATCH):
+                outputs = model(batch.to(first.device, first.dtype))
+                maxima[-1] = max(maxima[-1], outputs.max().item())
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, flag in training.items():
+            module.training = flag
+    return maxima
+
+
+def _warn_if_silent(trace: Record, slept: int, alpha: Sequence[float], beta: Sequence[float]) -> None:
+    """Say so when no hidden unit spiked (in a network of one layer: no unit), as such a sleep replays nothing."""
+    hidden = max(1, len(alpha) - 1)
+    if slept and not trace.spike_counts[:slept, :hidden].any():
+        numbers = [", ".join(f"{value:.4g}" for value in values) for values in (trace.peaks.tolist(), alpha, beta)]
+        log.warning(
+            "no hidden unit spiked in %d sleep steps: the highest potentials per layer were [%s] with alpha=[%s] "
+            "beta=[%s]; raise sleep.alpha_scale or lower sleep.beta_scale",
+            slept,
+            *numbers,
+        )
+
+
+def load_weights(model: nn.Module, weights: Sequence[Tensor]) -> None:
+    """Put the weights of a `SleepState` or `SleepResult` into a model of the kind that slept."""
+    for layer, weight in zip(find_layers(model), weights, strict=True):
+        layer.write(weight)

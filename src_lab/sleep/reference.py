@@ -1,0 +1,82 @@
+"""The sleep phase as the paper writes it: every weight visited at every step. Slow, and what all backends must equal.
+
+One step of a network with weights `W_l` (n_l, n_{l-1}), l = 1 .. L (Tadros et al. 2022, doi 10.1038/s41467-022-34938-7):
+
+    s_0 = input spikes of the step
+    I   = alpha_l (W_l s_{l-1}),   I <- I - inhibition * mean(I)        mean over the units of layer l
+    v_l = decay v_l + I            (+ dc in the last layer)
+    s_l = v_l >= threshold * beta_l                                     inclusive; layer l sees s_{l-1} of the same step
+    W_l[i, j] += inc f(W_l[i, j])  where s_l[i] = 1 and s_{l-1}[j] = 1
+    W_l[i, j] -= dec f(W_l[i, j])  where s_l[i] = 1 and s_{l-1}[j] = 0
+    v_l[i] = 0                     where s_l[i] = 1
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from src_lab.sleep.backend import NonFiniteError, Parameters, Record
+from src_lab.sleep.rules import RULES
+
+
+class Reference:
+    """Dense backend in plain PyTorch, any device."""
+
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None:
+        self._weights = [w.detach().clone(memory_format=torch.contiguous_format) for w in weights]
+        self._potentials = [w.new_zeros(w.shape[0]) for w in weights]
+        self._parameters = parameters
+        self._factor = RULES[parameters.rule]
+        self._steps_done = 0
+
+    def advance(self, input_spikes: Tensor, record: Record) -> None:
+        for step, spikes in enumerate(input_spikes.to(self._weights[0].device)):
+            for layer in range(len(self._weights)):
+                spikes = self._step_layer(layer, step, spikes, record)
+            self._steps_done += 1
+
+    def _step_layer(self, layer: int, step: int, presynaptic: Tensor, record: Record) -> Tensor:
+        p, w, v = self._parameters, self._weights[layer], self._potentials[layer]
+        impulse = p.alpha[layer] * weighted_sum(w, presynaptic)
+        impulse -= p.inhibition * mean(impulse)
+        v.mul_(p.decay).add_(impulse)
+        if layer == len(self._weights) - 1:
+            v += p.dc
+        spikes = v >= p.threshold * p.beta[layer]
+        write(record, layer, step, self._steps_done, v, spikes)
+
+        rate = torch.where(presynaptic, w.new_tensor(p.inc), w.new_tensor(-p.dec))
+        torch.where(spikes[:, None], w + rate * self._factor(w), w, out=w)
+        v[spikes] = 0
+        return spikes
+
+    def weights(self) -> list[Tensor]:
+        return [w.clone() for w in self._weights]
+
+
+def weighted_sum(w: Tensor, presynaptic: Tensor) -> Tensor:
+    """W s for 0/1 spikes s: the sum of the spiking units' columns, in float64 and rounded once to the weights' dtype.
+
+    Rounding once makes the float32 sum independent of its order, so that backends differ only where a float64 sum
+    falls within 1e-16 of the midpoint of two float32 numbers.
+    """
+    return w[:, presynaptic].sum(dim=1, dtype=torch.float64).to(w.dtype)
+
+
+def mean(impulse: Tensor) -> Tensor:
+    """Mean over the units of a layer, summed in float64 and rounded once, for the same reason."""
+    return impulse.mean(dtype=torch.float64).to(impulse.dtype)
+
+
+def write(record: Record, layer: int, step: int, steps_done: int, potentials: Tensor, spikes: Tensor) -> None:
+    """Note one layer's step in `record`. Raises NonFiniteError when the highest potential is not finite."""
+    peak = potentials.max().item()
+    if not torch.isfinite(potentials).all():
+        raise NonFiniteError(layer, steps_done)
+    record.peaks[layer] = max(record.peaks[layer].item(), peak)
+    record.spike_counts[step, layer] = int(spikes.sum())
+    if record.spikes:
+        record.spikes[layer][step] = spikes
+    if record.potentials:
+        record.potentials[layer][step] = potentials

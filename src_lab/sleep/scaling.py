@@ -1,0 +1,33 @@
+"""Input gains alpha and threshold multipliers beta of a network about to sleep."""
+
+from collections.abc import Sequence
+
+from src_lab.sleep.config import SleepConfig
+
+
+def normalization_factors(weight_maxima: Sequence[float], activation_maxima: Sequence[float]) -> list[float]:
+    """Factor of each layer by the published data normalisation (MATLAB program, after Diehl et al. 2015).
+
+    With prev = 1, for each layer l:  scale = max(max W_l, max a_l, 0),  applied = scale / prev,
+    factor_l = 1 / applied,  prev = applied (not scale). An all-zero layer gives infinity, as dividing by it does.
+    """
+    factors: list[float] = []
+    previous = 1.0
+    for weight, activation in zip(weight_maxima, activation_maxima, strict=True):
+        applied = max(weight, activation, 0.0) / previous
+        factors.append(1 / applied if applied else float("inf"))
+        previous = applied
+    return factors
+
+
+def gains(config: SleepConfig, factors: Sequence[float]) -> list[float]:
+    """alpha of each layer: `alpha_scale` times the fixed `alpha` or, with `scaling=data`, times the layer's factor."""
+    layers = len(factors)
+    base = factors if config.scaling == "data" else config.per_layer("alpha", layers)
+    return [scale * value for scale, value in zip(config.per_layer("alpha_scale", layers), base, strict=True)]
+
+
+def thresholds(config: SleepConfig, layers: int) -> list[float]:
+    """beta of each layer times `beta_scale`. Without bias, dc and inhibition only beta / alpha matters."""
+    scales = config.per_layer("beta_scale", layers)
+    return [scale * value for scale, value in zip(scales, config.per_layer("beta", layers), strict=True)]

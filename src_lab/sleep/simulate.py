@@ -1,0 +1,147 @@
+"""`simulate`: one sleep of a bare list of weight matrices under given input spikes, on any backend."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+import logging
+
+import torch
+from torch import Tensor
+
+from src_lab.settings import ConfigError
+from src_lab.sleep.backend import Backend, Parameters, Record
+from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.event import Event
+from src_lab.sleep.numba_kernel import Numba
+from src_lab.sleep.reference import Reference
+
+log = logging.getLogger(__name__)
+
+RECORDABLE = ("spikes", "potentials", "spike_counts")
+
+BACKENDS: dict[str, Callable[[Sequence[Tensor], Parameters], Backend]] = {
+    "reference": Reference,
+    "event": Event,
+    "numba": Numba,
+}
+
+
+@dataclass
+class SleepResult:
+    """What a sleep left behind.
+
+    steps         T, the steps slept
+    weights       L tensors (n_l, n_{l-1}), the weights after the last step
+    spikes        L bool tensors (T, n_l), or None unless recorded
+    potentials    L tensors (T, n_l), the membrane potentials just before the threshold test, or None unless recorded
+    spike_counts  (T, L) int64 tensor, or None unless recorded
+    """
+
+    steps: int
+    weights: list[Tensor]
+    spikes: list[Tensor] | None = None
+    potentials: list[Tensor] | None = None
+    spike_counts: Tensor | None = None
+
+
+def simulate(
+    weights: Sequence[Tensor],
+    input_spikes: Tensor,
+    config: SleepConfig,
+    *,
+    alpha: Sequence[float],
+    beta: Sequence[float],
+    backend: str = "auto",
+    record: Sequence[str] = (),
+) -> SleepResult:
+    """Drive the network `weights` by `input_spikes` and let the local rule change it; `reference` has the equations.
+
+    weights       sequence of L tensors (n_l, n_{l-1}), float32 or float64, not modified
+    input_spikes  (T, n_0) bool, uint8 or float tensor of 0 and 1
+    alpha, beta   input gain and threshold multiplier of each of the L layers, used as given
+    backend       "reference", "event", or "auto": the fastest that the weights' device has
+    record        any of "spikes", "potentials", "spike_counts"
+
+    Raises ConfigError for arguments that do not fit together and NonFiniteError when the weights diverge.
+    """
+    check_arguments(weights, input_spikes, alpha, beta, record)
+    asleep = start(weights, config, alpha, beta, backend)
+    trace = Record.empty(len(input_spikes), weights, record)
+    asleep.advance(input_spikes.bool(), trace)
+    return SleepResult(
+        steps=len(input_spikes),
+        weights=asleep.weights(),
+        spikes=trace.spikes or None,
+        potentials=trace.potentials or None,
+        spike_counts=trace.spike_counts if "spike_counts" in record else None,
+    )
+
+
+def start(
+    weights: Sequence[Tensor], config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], backend: str = "auto"
+) -> Backend:
+    """A network put to sleep on the named backend, potentials at zero, ready to `advance`."""
+    name = choose(backend, weights[0].device)
+    parameters = Parameters(
+        alpha=tuple(float(a) for a in alpha),
+        beta=tuple(float(b) for b in beta),
+        rule=config.rule,
+        inc=config.inc,
+        dec=config.dec,
+        decay=config.decay,
+        threshold=config.threshold,
+        inhibition=config.inhibition,
+        dc=config.dc,
+    )
+    return BACKENDS[name](weights, parameters)
+
+
+def choose(backend: str, device: torch.device) -> str:
+    """Name of the backend to use: the one asked for, or for "auto" the fastest on `device`.
+
+    Raises ConfigError for an unknown name.
+    """
+    if backend == "auto":
+        return _choose_for(device.type)
+    if backend not in BACKENDS:
+        raise ConfigError(f"sleep.backend={backend} is not available: allowed are auto, {', '.join(BACKENDS)}")
+    return backend
+
+
+@cache
+def _choose_for(device_type: str) -> str:
+    """Cached so that the choice is told once per process and kind of device."""
+    log.info("sleep backend: event, touching only what spikes, on %s", device_type)
+    return "event"
+
+
+def check_arguments(
+    weights: Sequence[Tensor],
+    input_spikes: Tensor,
+    alpha: Sequence[float],
+    beta: Sequence[float],
+    record: Sequence[str],
+) -> None:
+    """Raise ConfigError unless shapes, types and names fit together."""
+    if not weights:
+        raise ConfigError("weights is empty: give at least one tensor (n_1, n_0)")
+    for layer, w in enumerate(weights):
+        if w.ndim != 2 or w.dtype not in (torch.float32, torch.float64) or w.dtype != weights[0].dtype:
+            raise ConfigError(
+                f"weights[{layer}] is {w.dtype} of shape {tuple(w.shape)}: give 2-d tensors, all float32 or all float64"
+            )
+        if layer and w.shape[1] != weights[layer - 1].shape[0]:
+            raise ConfigError(
+                f"weights[{layer}] has {w.shape[1]} inputs but weights[{layer - 1}] has {weights[layer - 1].shape[0]} "
+                "outputs: they must be equal"
+            )
+    if input_spikes.ndim != 2 or input_spikes.shape[1] != weights[0].shape[1]:
+        raise ConfigError(f"input_spikes has shape {tuple(input_spikes.shape)}: must be (steps, {weights[0].shape[1]})")
+    if input_spikes.dtype != torch.bool and not ((input_spikes == 0) | (input_spikes == 1)).all():
+        raise ConfigError("input_spikes has values other than 0 and 1: give spikes, not rates")
+    for name, values in (("alpha", alpha), ("beta", beta)):
+        if len(values) != len(weights):
+            raise ConfigError(f"{name} has {len(values)} values: give one for each of the {len(weights)} layers")
+    for name in record:
+        if name not in RECORDABLE:
+            raise ConfigError(f"record={name} is not known: any of {', '.join(RECORDABLE)}")

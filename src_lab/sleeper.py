@@ -1,0 +1,66 @@
+"""When a run's network sleeps, and on whose images: what the experiment puts between `sleep` and its tasks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from src_lab.config import RunConfig
+from src_lab.data import Stream, Task
+from src_lab.rng import generator
+from src_lab.sleep.stimulus import image_sides
+from src_lab.sleep import SleepResult, SleepState, sleep
+
+
+class Sleeper:
+    """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image.
+
+    Raises ConfigError at once when the run will sleep and its images do not fit the stimulus.
+    """
+
+    def __init__(self, config: RunConfig, stream: Stream, stages: int) -> None:
+        self._config = config
+        self._stages = stages
+        self._shape = stream.image_shape
+        self._images: Tensor | None = None
+        self._mean: Tensor | None = None
+        self._seen = 0
+        if config.sleeps:
+            image_sides(stream.tasks[0].train.images[:1].view(-1, *self._shape), config.sleep.stimulus)
+
+    def see(self, task: Task) -> None:
+        """Take in the training images of a stage, as far as `sleep.stimulus.images` lets the stimulus use them."""
+        new, policy = task.train.images, self._config.sleep.stimulus.images
+        if self._images is None or policy in ("current", "running_mean"):
+            self._images = new
+        elif policy == "seen":
+            self._images = torch.cat([self._images, new])
+        if policy == "running_mean":
+            old = torch.zeros(new.shape[1]) if self._mean is None else self._mean
+            self._mean = old + (new.mean(dim=0) - old) * (len(new) / (self._seen + len(new)))
+        self._seen += len(new)
+
+    def due(self, stage: int) -> bool:
+        """Whether the network sleeps after stage `stage` (0 is the first), as `method.sleep_after` says."""
+        after = self._config.method.sleep_after
+        return after == "each_task" or (after == "last_task" and stage == self._stages - 1)
+
+    def steps(self, stage: int) -> int:
+        return self._config.sleep.steps(stage)
+
+    def sleep(
+        self, network: nn.Module, stage: int, callback: Callable[[int, SleepState], None] | None = None
+    ) -> SleepResult:
+        """Let `network` sleep, in place, on what has been seen so far."""
+        assert self._images is not None
+        config = replace(self._config.sleep, iterations=self.steps(stage))
+        return sleep(
+            network,
+            self._images.view(-1, *self._shape),
+            config,
+            generator=generator(self._config.seed, "sleep", stage),
+            backend=config.backend,
+            callback=callback,
+            mean_image=self._mean,
+        )

@@ -1,0 +1,284 @@
+"""Every backend against `reference`: spikes exactly, weights bit for bit where the operations are the same."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from src_lab.settings import ConfigError
+from src_lab.sleep import NonFiniteError, SleepConfig, SleepResult, simulate
+from src_lab.sleep.backend import Record
+from src_lab.sleep.config import Rule
+from src_lab.sleep.simulate import start
+from tests.sleep.golden_vectors import CPU_BACKENDS
+
+FAST = [name for name in CPU_BACKENDS if name != "reference"]
+RULES: tuple[Rule, ...] = ("tadros", "sigmoid", "proportional")
+DTYPES = (torch.float64, torch.float32)
+WEIGHT_TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+POTENTIAL_TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
+BUSY = SleepConfig(inc=0.02, dec=0.005, decay=0.95)
+ALL_SPIKE = -1e6
+NONE_SPIKES = 1e6
+
+
+def network(sizes: list[int], dtype: torch.dtype, seed: int = 0, grid: int = 0) -> list[Tensor]:
+    """Random weights, multiples of 1/grid where one is given: then sums are exact and potentials meet thresholds."""
+    draw = torch.Generator().manual_seed(seed)
+    shapes = zip(sizes[1:], sizes, strict=False)
+    weights = [torch.randn(shape, generator=draw, dtype=torch.float64) * 0.3 for shape in shapes]
+    return [((w * grid).round() / grid if grid else w).to(dtype) for w in weights]
+
+
+def input_spikes(steps: int, inputs: int, rate: float, seed: int = 0) -> Tensor:
+    return torch.rand(steps, inputs, generator=torch.Generator().manual_seed(seed)) < rate
+
+
+def slept(weights: list[Tensor], inputs: Tensor, config: SleepConfig, backend: str) -> tuple[SleepResult, Tensor]:
+    """The result with all that can be recorded, and the peaks. alpha and beta are powers of two."""
+    layers = len(weights)
+    alpha, beta = [2.0] * layers, [0.5] * layers
+    record = ("spikes", "potentials", "spike_counts")
+    result = simulate(weights, inputs, config, alpha=alpha, beta=beta, backend=backend, record=record)
+    trace = Record.empty(len(inputs), weights)
+    start(weights, config, alpha, beta, backend).advance(inputs, trace)
+    return result, trace.peaks
+
+
+def assert_same(weights: list[Tensor], inputs: Tensor, config: SleepConfig, backend: str, exact: bool = False) -> int:
+    """Sleep on `backend` and on `reference`, compare everything; returns the number of spikes.
+
+    Bit for bit when `exact`, and always for `event` with a rule that has no exponential: PyTorch's vectorised exp may round
+    differently at the end of a row, so what passes through it is compared within the tolerances.
+    """
+    dtype = weights[0].dtype
+    exact = exact or (backend == "event" and config.rule == "proportional")
+    for_weights = 0.0 if exact else WEIGHT_TOLERANCE[dtype]
+    for_potentials = 0.0 if exact else POTENTIAL_TOLERANCE[dtype]
+    expected, expected_peaks = slept(weights, inputs, config, "reference")
+    result, peaks = slept(weights, inputs, config, backend)
+    for name in ("spikes", "potentials", "weights"):
+        tolerance = {"spikes": 0.0, "potentials": for_potentials, "weights": for_weights}[name]
+        actual, wanted = getattr(result, name), getattr(expected, name)
+        torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+    torch.testing.assert_close(peaks, expected_peaks, rtol=for_potentials, atol=for_potentials)
+    assert result.spikes is not None
+    assert result.spike_counts is not None
+    counted = torch.stack([trace.sum(dim=1) for trace in result.spikes], dim=1)
+    assert torch.equal(result.spike_counts, counted)
+    return int(counted.sum())
+
+
+@st.composite
+def sleeps(draw: st.DrawFn) -> tuple[list[Tensor], Tensor, SleepConfig, bool]:
+    """A network of any size from 1 up, its input spikes and settings; the last says whether all arithmetic is exact.
+
+    Weights and settings in multiples of 1/16 without an exponential make every sum exact, and thresholds are often met.
+    """
+    seed = draw(st.integers(0, 2**16))
+    layers = draw(st.sampled_from([1, 3]))
+    sizes = draw(st.lists(st.integers(1, 12), min_size=layers + 1, max_size=layers + 1))
+    steps = draw(st.sampled_from([0, 1, 2, 30, 130]))
+    rate = draw(st.sampled_from([0.0, 0.05, 0.4, 1.0]))
+    dtype = draw(st.sampled_from(DTYPES))
+    on_grid = draw(st.booleans())
+    config = SleepConfig(
+        rule="tadros" if on_grid else draw(st.sampled_from(RULES)),
+        inc=draw(st.sampled_from([0.0, 1 / 16] if on_grid else [0.0, 0.001, 0.02, 0.3])),
+        dec=draw(st.sampled_from([0.0, 1 / 16] if on_grid else [0.0, 0.0001, 0.005, 0.1])),
+        decay=draw(st.sampled_from([0.0, 1.0] if on_grid else [0.0, 0.5, 0.999, 1.0])),
+        threshold=draw(st.sampled_from([0.5, 1.0, ALL_SPIKE, NONE_SPIKES] if on_grid else [0.37, 1.1, ALL_SPIKE])),
+        inhibition=draw(st.sampled_from([0.0] if on_grid else [0.0, 0.3, 1.0])),
+        dc=draw(st.sampled_from([0.0, 0.125] if on_grid else [0.0, 0.07, -0.03])),
+    )
+    weights = network(sizes, dtype, seed, grid=16 if on_grid else 0)
+    return weights, input_spikes(steps, sizes[0], rate, seed), config, on_grid
+
+
+@pytest.mark.parametrize("backend", FAST)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(sleep=sleeps())
+def test_any_network_in_any_sleep(backend: str, sleep: tuple[list[Tensor], Tensor, SleepConfig, bool]) -> None:
+    weights, inputs, config, on_grid = sleep
+    assert_same(weights, inputs, config, backend, exact=on_grid)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize(
+    ("changes", "rate", "spikes"),
+    [
+        ({}, 0.3, True),
+        ({}, 0.0, False),
+        ({}, 1.0, True),
+        ({"threshold": NONE_SPIKES}, 0.3, False),
+        ({"threshold": ALL_SPIKE}, 0.3, True),
+        ({"threshold": ALL_SPIKE}, 0.0, True),
+        ({"inc": 0.0}, 0.3, True),
+        ({"dec": 0.0}, 0.3, True),
+        ({"inc": 0.0, "dec": 0.0}, 0.3, True),
+        ({"decay": 0.0}, 0.3, True),
+        ({"decay": 1.0}, 0.3, True),
+        ({"inhibition": 0.7}, 0.3, True),
+        ({"dc": 0.3}, 0.3, True),
+        ({"dc": 0.3}, 0.0, True),
+        ({"inhibition": 1.0, "dc": 0.2, "decay": 0.9}, 0.5, True),
+    ],
+    ids=str,
+)
+def test_every_setting_in_its_extreme(
+    changes: dict[str, Any], rate: float, spikes: bool, backend: str, rule: Rule, dtype: torch.dtype
+) -> None:
+    weights, inputs = network([11, 9, 7, 4], dtype), input_spikes(60, 11, rate)
+    count = assert_same(weights, inputs, replace(BUSY, rule=rule, **changes), backend)
+    assert (count > 0) == spikes
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("rule", RULES)
+class TestBlocks:
+    """A sleep taken in pieces, and one that is looked at, is the same sleep."""
+
+    def sleep_in(self, blocks: list[int], rule: Rule, backend: str, look: bool = False) -> tuple[list[Tensor], Record]:
+        weights, inputs = network([11, 9, 7, 4], torch.float32), input_spikes(sum(blocks), 11, 0.3)
+        asleep = start(weights, replace(BUSY, rule=rule), [2.0] * 3, [0.5] * 3, backend)
+        trace = Record.empty(len(inputs), weights, ("spikes", "potentials"))
+        done = 0
+        for block in blocks:
+            asleep.advance(inputs[done : done + block], trace.rows(done, done + block))
+            done += block
+            if look:
+                for weight in asleep.weights():
+                    weight.fill_(torch.nan)  # what `weights` hands out is a copy
+        return asleep.weights(), trace
+
+    @pytest.mark.parametrize("look", [False, True])
+    def test_blocks_of_any_length_change_nothing(self, rule: Rule, backend: str, look: bool) -> None:
+        whole, whole_trace = self.sleep_in([300], rule, backend)
+        parts, trace = self.sleep_in([1, 0, 99, 2, 198], rule, backend, look)
+        assert all(torch.equal(*pair) for pair in zip(parts, whole, strict=True))
+        assert torch.equal(trace.peaks, whole_trace.peaks)
+        assert torch.equal(trace.spike_counts, whole_trace.spike_counts)
+        for name in ("spikes", "potentials"):
+            for pair in zip(getattr(trace, name), getattr(whole_trace, name), strict=True):
+                assert torch.equal(*pair)
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+class TestContract:
+    def test_the_weights_given_are_not_modified(self, backend: str) -> None:
+        weights = [w.requires_grad_() for w in network([11, 9, 7, 4], torch.float32)]
+        before = [w.detach().clone() for w in weights]
+        result = simulate(weights, input_spikes(60, 11, 0.3), BUSY, alpha=[2.0] * 3, beta=[0.5] * 3, backend=backend)
+        for given_weight, old, new in zip(weights, before, result.weights, strict=True):
+            assert torch.equal(given_weight, old)
+            assert not torch.equal(new, old)
+            assert not new.requires_grad
+
+    def test_weights_that_are_not_contiguous(self, backend: str) -> None:
+        weights, inputs = network([11, 9, 7, 4], torch.float64), input_spikes(60, 11, 0.3)
+        strided = [torch.stack([w, w], dim=2).transpose(0, 1)[:, :, 0].T for w in weights]
+        assert not any(w.is_contiguous() for w in strided)
+        (plain, _), (other, _) = (slept(given_weights, inputs, BUSY, backend) for given_weights in (weights, strided))
+        assert all(torch.equal(*pair) for pair in zip(plain.weights, other.weights, strict=True))
+        assert all(w.is_contiguous() for w in other.weights)
+
+    @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float64])
+    def test_input_spikes_of_any_type(self, backend: str, dtype: torch.dtype) -> None:
+        weights, inputs = network([11, 9, 7, 4], torch.float32), input_spikes(60, 11, 0.3)
+        (plain, _), (other, _) = (slept(weights, spikes, BUSY, backend) for spikes in (inputs, inputs.to(dtype)))
+        assert all(torch.equal(*pair) for pair in zip(plain.weights, other.weights, strict=True))
+
+    def test_records_only_what_is_asked_for(self, backend: str) -> None:
+        weights, inputs = network([5, 4], torch.float32), input_spikes(7, 5, 0.3)
+        result = simulate(weights, inputs, BUSY, alpha=[2.0], beta=[0.5], backend=backend)
+        assert (result.steps, result.spikes, result.potentials, result.spike_counts) == (7, None, None, None)
+        full, _ = slept(weights, inputs, BUSY, backend)
+        assert full.spikes is not None
+        assert full.potentials is not None
+        assert full.spike_counts is not None
+        assert (full.spikes[0].shape, full.spikes[0].dtype) == ((7, 4), torch.bool)
+        assert (full.potentials[0].shape, full.potentials[0].dtype) == ((7, 4), torch.float32)
+        assert (full.spike_counts.shape, full.spike_counts.dtype) == ((7, 1), torch.int64)
+
+    def test_a_step_checked_by_hand(self, backend: str) -> None:
+        """Two steps of one unit with three inputs, rule proportional, decay 1/2, threshold 3/2, alpha 2, beta 1."""
+        config = SleepConfig(rule="proportional", inc=0.5, dec=0.25, decay=0.5, threshold=1.5)
+        weights = [torch.tensor([[0.25, 0.5, 1.0]], dtype=torch.float64)]
+        inputs = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+        result = simulate(weights, inputs, config, alpha=[2.0], beta=[1.0], backend=backend, record=("potentials",))
+        assert result.potentials is not None
+        # v = 1.5 reaches the threshold: w = (.375, .75, .75); v = 2.25 again: w = (.5625, 1.125, .5625); v = 1.125 does not
+        assert result.potentials[0].flatten().tolist() == [1.5, 2.25, 1.125]
+        assert result.weights[0].tolist() == [[0.5625, 1.125, 0.5625]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [[6, 5], [6, 5, 4, 3]])
+def test_diverging_weights_stop_every_backend_at_the_same_layer_and_step(sizes: list[int], dtype: torch.dtype) -> None:
+    """Weights grow a hundred-million-fold per spike until a sum of them overflows."""
+    weights, inputs = network(sizes, dtype), input_spikes(200, sizes[0], 0.5)
+    config = replace(BUSY, rule="proportional", inc=1e8)
+    layers = len(weights)
+    stops = set()
+    for backend in CPU_BACKENDS:
+        asleep = start(weights, config, [2.0] * layers, [0.5] * layers, backend)
+        with pytest.raises(NonFiniteError) as caught:
+            for begin in (0, 3):  # the step counts from the start of the sleep, not of the block
+                block = inputs[begin : begin + 3] if not begin else inputs[begin:]
+                asleep.advance(block, Record.empty(len(block), weights))
+        assert f"layer {caught.value.layer} are not finite at sleep step {caught.value.step}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        stops.add((caught.value.layer, caught.value.step))
+    assert len(stops) == 1
+    assert stops.pop()[1] > 3
+
+
+GOOD: dict[str, Any] = {
+    "weights": [torch.zeros(3, 4), torch.zeros(2, 3)],
+    "input_spikes": torch.zeros(5, 4),
+    "alpha": [1.0, 1.0],
+    "beta": [1.0, 1.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": []}, "weights is empty"),
+        ({"weights": [torch.zeros(3, 4), torch.zeros(2, 5)]}, "weights[1] has 5 inputs but weights[0] has 3 outputs"),
+        ({"weights": [torch.zeros(3, 4), torch.zeros(2, 3).double()]}, "weights[1] is torch.float64"),
+        ({"weights": [torch.zeros(3, 4).half(), torch.zeros(2, 3).half()]}, "weights[0] is torch.float16"),
+        ({"weights": [torch.zeros(3, 4).long(), torch.zeros(2, 3).long()]}, "weights[0] is torch.int64"),
+        ({"weights": [torch.zeros(12), torch.zeros(2, 3)]}, "of shape (12,)"),
+        ({"weights": [torch.zeros(0, 4), torch.zeros(2, 0)]}, "of shape (0, 4)"),
+        ({"input_spikes": torch.zeros(5, 3)}, "input_spikes has shape (5, 3): must be (steps, 4)"),
+        ({"input_spikes": torch.zeros(4)}, "input_spikes has shape (4,)"),
+        ({"input_spikes": torch.full((5, 4), 0.5)}, "input_spikes has values other than 0 and 1"),
+        ({"input_spikes": torch.full((5, 4), torch.nan)}, "input_spikes has values other than 0 and 1"),
+        ({"input_spikes": torch.full((5, 4), 2)}, "input_spikes has values other than 0 and 1"),
+        ({"alpha": [1.0]}, "alpha has 1 values: give one for each of the 2 layers"),
+        ({"alpha": [1.0, float("nan")]}, "alpha=[1.0, nan]"),
+        ({"beta": [1.0, 1.0, 1.0]}, "beta has 3 values: give one for each of the 2 layers"),
+        ({"beta": [float("inf"), 1.0]}, "beta=[inf, 1.0]"),
+        ({"backend": "fast"}, "sleep.backend=fast is not available: allowed are auto, reference, event"),
+        ({"record": ("spike",)}, "record=spike is not known: any of spikes, potentials, spike_counts"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+    arguments = GOOD | changes
+    weights, inputs = arguments.pop("weights"), arguments.pop("input_spikes")
+    with pytest.raises(ConfigError) as caught:
+        simulate(weights, inputs, SleepConfig(), **arguments)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_is_one_of_the_backends_and_sleeps_the_same() -> None:
+    weights, inputs = network([11, 9, 7, 4], torch.float64), input_spikes(60, 11, 0.3)
+    assert_same(weights, inputs, BUSY, "auto")

@@ -1,0 +1,167 @@
+"""Wrong settings stop a run before any work, with one line; right ones name the run."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import run as entrypoint
+from src_lab.config import parse, register_resolvers
+
+SMALL = ["dataset=digits", "model.widths=[20,20]"]
+
+
+def compose(*overrides: str):
+    from hydra import compose, initialize_config_dir
+
+    register_resolvers()
+    with initialize_config_dir(str(Path(entrypoint.__file__).parent / "conf")):
+        return parse(compose("config", overrides=list(overrides)))
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> str:
+    """The message with which the command line refuses `overrides`."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["run.py", *overrides])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        entrypoint.cli()
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    return str(stopped.value)
+
+
+WRONG = [
+    # unknown keys and choices
+    ("sleep.incc=1", "sleep.incc is not a setting: did you mean sleep.inc?"),
+    ("+sleep.incc=1", "sleep.incc is not a setting: did you mean sleep.inc?"),
+    ("sleep.stimulus.keeps=1", "did you mean sleep.stimulus.keep?"),
+    ("sede=1", "sede is not a setting: did you mean seed?"),
+    ("+foo=1", "foo is not a setting: allowed here: model, method, dataset"),
+    ("method=foo", "method=foo does not exist: allowed are cheat, lowrank_merge, merge, parallel, sequential, src"),
+    ("sleep=foo", "allowed are python_mnist, tadros_fashion, tadros_mnist"),
+    ("model=cnn5", "model=cnn5 does not exist: allowed are lowrank, mlp, mlp_paper"),
+    ("dataset=imagenet", "dataset=imagenet does not exist: allowed are digits"),
+    ("train=adam", "train=adam does not exist: allowed are paper, python"),
+    ("method.compat=true", "method.compat is not a setting"),
+    ("+method.compat=true", "method.compat is not a setting"),
+    ("method.name=foo", "method.name=foo is not a method: allowed are src, sequential"),
+    ("~train.epochs", "train.epochs is missing: give a whole number >= 0, e.g. train.epochs=2"),
+    # wrong types
+    ("sleep.inc=abc", "sleep.inc=abc is not allowed: must be a number >= 0; e.g. sleep.inc=0.001"),
+    ("sleep.inc=true", "sleep.inc=true is not allowed: must be a number >= 0"),
+    ("sleep.inc=null", "sleep.inc=null is not allowed: must be a number >= 0"),
+    ("sleep.iterations=1.5", "sleep.iterations=1.5 is not allowed: must be a whole number >= 0"),
+    ("seed=one", "seed=one is not allowed: must be a whole number"),
+    ("model.widths=10", "model.widths=10 is not allowed: must be a list [..]"),
+    ("model.bias=maybe", "model.bias=maybe is not allowed: must be true or false"),
+    ("sleep=3", "sleep=3 does not exist"),
+    ("sleep.rule=hebb", "sleep.rule=hebb is not allowed: must be one of tadros, sigmoid, proportional"),
+    ("method.sleep_after=sometimes", "must be one of never, each_task, last_task"),
+    # out of range
+    ("sleep.inc=-1", "sleep.inc=-1 is not allowed: must be a number >= 0"),
+    ("sleep.dec=nan", "sleep.dec=nan is not allowed"),
+    ("sleep.decay=1.1", "sleep.decay=1.1 is not allowed: must be a number >= 0 and <= 1"),
+    ("sleep.max_rate_hz=0", "sleep.max_rate_hz=0 is not allowed: must be a number > 0"),
+    ("sleep.stimulus.keep=2", "sleep.stimulus.keep=2 is not allowed: must be a number >= 0 and <= 1"),
+    ("train.learning_rate=inf", "train.learning_rate=inf is not allowed"),
+    ("train.batch_size=0", "train.batch_size=0 is not allowed: must be a whole number >= 1"),
+    ("model.widths=[10,0]", "whose entries are each a whole number >= 1"),
+    ("model.dropout=1", "model.dropout=1 is not allowed"),
+    ("seed=-1", "seed=-1 is not allowed: must be a whole number >= 0"),
+    ("threads=0", "threads=0 is not allowed: must be a whole number >= 1"),
+    # missing
+    ("seed=???", "seed is missing: give a whole number >= 0"),
+    # impossible together
+    ("model.widths=[20]", "has 3 values but the network has 2 layers of weights: give one per layer"),
+    ("sleep.alpha_scale=[1,2]", "sleep.alpha_scale=[1.0,2.0] has 2 values but the network has 3 layers"),
+    ("model.bias=true", "use model.bias=false or method.sleep_after=never"),
+    ("method=lowrank_merge model=mlp", "model=mlp is not low-rank"),
+    ("dataset.num_tasks=6", "dataset.num_tasks"),
+    ("dataset.task_order=[0,0,1,2,3]", "dataset.task_order"),
+    ("dataset.samples_per_task=99999", "dataset.samples_per_task=99999 is too many"),
+    ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
+    ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
+    ("device=tpu", "device=tpu cannot be used: allowed are auto"),
+    # what Hydra itself cannot read
+    ("sleep.inc", "sleep.inc cannot be read: write KEY=VALUE"),
+    ("sleep.alpha=[1,2", "cannot be read: write KEY=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), WRONG, ids=[override for override, _ in WRONG])
+def test_a_wrong_setting_is_one_line_and_leaves_nothing(
+    override: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = refuse(monkeypatch, tmp_path, *SMALL, *override.split())
+    assert message in said
+    assert said.startswith("error: ")
+    assert "\n" not in said.strip()
+    assert not list(tmp_path.rglob("*.*")), "a refused run leaves no file"
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = ["method=sequential", "train.epochs=0", f"hydra.run.dir={tmp_path}/here", *SMALL]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", *here])
+    entrypoint.cli()
+    assert "holds another run" in refuse(monkeypatch, tmp_path, *here, "seed=1")
+    monkeypatch.setattr(sys, "argv", ["run.py", *here, "seed=1", "force=true"])
+    entrypoint.cli()
+    assert "seed: 1" in (tmp_path / "here/config.yaml").read_text()
+
+
+def test_a_finished_run_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", "method=sequential", "train.epochs=0", *SMALL])
+    entrypoint.cli()
+    (metrics,) = tmp_path.glob("outputs/*/metrics.json")
+    written = metrics.stat().st_mtime_ns
+    first = capsys.readouterr().out
+    entrypoint.cli()
+    assert metrics.stat().st_mtime_ns == written
+    assert capsys.readouterr().out == first
+
+
+def test_the_identity_of_a_run_is_what_it_computes() -> None:
+    plain = compose(*SMALL)
+    assert compose(*SMALL, "seed=7").hash == plain.hash
+    assert compose(*SMALL, "name=other", "force=true", "dataset.root=/elsewhere").hash == plain.hash
+    assert compose(*SMALL, "sleep.inc=0.03").hash != plain.hash
+    assert compose(*SMALL, "sleep.inc=1e-3").hash == plain.hash, "0.001 written otherwise"
+    assert compose(*SMALL, "seed=7").run_id == f"src-{plain.hash}-s7"
+
+
+CONF = Path(entrypoint.__file__).parent / "conf"
+CHOICES = [
+    f"{path.parent.name}={path.stem}"
+    for group in ("model", "method", "dataset", "sleep", "train", "experiment")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_of_every_group_composes(choice: str) -> None:
+    group, _, name = choice.partition("=")
+    config = compose(choice if group != "experiment" else f"+{choice}".lstrip("+"))
+    if group != "experiment":
+        assert getattr(config, group).name == name
+
+
+def test_the_everyday_keys_reach_the_schema() -> None:
+    config = compose(
+        "method=sequential", "method.sleep_after=last_task", "sleep.alpha_scale=[1,2,3]", "model.widths=[50,50]"
+    )
+    assert config.sleeps
+    assert config.sleep.alpha_scale == [1.0, 2.0, 3.0]
+    assert config.model.widths == [50, 50]
+
+
+def test_a_traceback_is_there_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", "sleep.inc=-1"])
+    monkeypatch.setitem(os.environ, "HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match=r"sleep\.inc=-1"):
+        entrypoint.cli()
