@@ -15,7 +15,7 @@ import pandas as pd
 from pandas import DataFrame, Series
 from scipy import stats  # type: ignore[import-untyped]  # ships no stubs
 
-from src_lab.run_folder import FINAL_STAGE, BrokenRun, FinishedRun, read, walk
+from src_lab.run_folder import BrokenRun, FinishedRun, read, walk
 from src_lab.settings import ConfigError
 
 log = logging.getLogger(__name__)
@@ -152,9 +152,7 @@ def group_columns(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     """The columns that tell groups apart, one row per run. Raises ConfigError for an unknown name or none."""
     names = list(dict.fromkeys(GROUPING if by is None else by))
     if runs.table.empty:
-        raise ConfigError(
-            "no finished run in these folders: give folders of finished runs, or make one with python run.py"
-        )
+        raise ConfigError("no finished run in these folders: give folders of finished runs, or make one with python run.py")
     if not names:
         raise ConfigError("--by is empty: give columns to group by, e.g. --by method,sleep.inc")
     return DataFrame({name: runs.column(name) for name in names})
@@ -188,8 +186,7 @@ def stage_accuracies(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     tasks = [name for name in runs.stages.columns if name.startswith("Task ")]
     tasks.sort(key=lambda name: (name == "Task All", len(name), name))
     rows = runs.stages.join(groups.assign(group=order), on="run")
-    rows["last"] = rows["Stage"] == FINAL_STAGE
     grouped = rows.groupby([*groups, "Stage"], dropna=False, sort=False)
-    place = grouped.agg(group=("group", "first"), last=("last", "first"), position=("position", "max"))
+    place = grouped.agg(group=("group", "first"), position=("position", "max"))
     table = grouped[tasks].agg(["mean", "std", "count"])
-    return table.iloc[place.reset_index(drop=True).sort_values(["group", "last", "position"], kind="stable").index]
+    return table.iloc[place.reset_index(drop=True).sort_values(["group", "position"], kind="stable").index]

@@ -66,7 +66,7 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> RunConfig:
     plain = {str(key): value for key, value in values.items() if key != "hydra"}
     method = plain.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
-    if name not in METHODS:
+    if not isinstance(method, Mapping) or name not in METHODS:
         raise ConfigError(f"method.name={name} is not a method: allowed are {', '.join(METHODS)}; e.g. method=src")
     groups = build(RunConfig, {**plain, "method": {"name": name, "sleep_after": "never"}})
     config = RunConfig(**{**vars(groups), "method": build(METHODS[name].config, method, "method")})
@@ -105,24 +105,15 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if "Config group override must be" in str(error):  # Hydra's for `sleep=3`
-        return (
-            "a group of settings takes the name of a file in conf/, e.g. sleep=python_mnist; one key is sleep.KEY=VALUE"
-        )
+        return "a group of settings takes the name of a file in conf/, e.g. sleep=python_mnist; one key is sleep.KEY=VALUE"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _explain_override(error)
     return None
 
 
 def _resolve_run_id(*, _root_: DictConfig) -> str:
-    return parse({key: value for key, value in _plain(_root_).items() if key != "hydra"}).run_id
-
-
-def _plain(root: DictConfig) -> dict[str, Any]:
-    """The settings of `root` without Hydra's own, whose values cannot be resolved while they are being made."""
-    masked = OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])
-    values = OmegaConf.to_container(masked, resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    # Hydra's own values cannot be resolved while they are being made: leave them out.
+    return parse(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])).run_id
 
 
 def _check_together(config: RunConfig) -> None:

@@ -41,7 +41,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        outputs = [model(batch.to(device)).cpu() for batch in images.split(BATCH)]
+        outputs = [model(batch.to(device)).cpu() for batch in torch.split(images, BATCH)]
     model.train(was_training)
     return torch.cat(outputs)
 

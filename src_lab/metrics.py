@@ -36,4 +36,5 @@ def backward_transfer(r: Array) -> float:
 
 def _square(r: Array) -> bool:
     """Whether every task has its stage and there is an earlier task to forget; joint training has one stage only."""
-    return r.shape[0] == r.shape[1] > 1
+    stages, tasks = r.shape
+    return bool(stages == tasks > 1)

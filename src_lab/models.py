@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -87,7 +88,7 @@ def build_model(config: ModelConfig, inputs: int, outputs: int, seed: int, *purp
     layers: list[nn.Module] = [nn.Flatten()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "init", *purpose))
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in pairwise(sizes):
             if len(layers) > 1:
                 layers += [nn.ReLU(), *_dropout(config)]
             layers.append(_linear(config, n_in, n_out))

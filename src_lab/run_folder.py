@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # comes with omegaconf, without stubs
+import yaml
 
 from src_lab.settings import ConfigError
 
@@ -227,8 +227,7 @@ def _read_stages(folder: Path) -> list[dict[str, Any]]:
     if rows[-1]["Stage"] != FINAL_STAGE:
         raise BrokenRun(f"results.csv: the last row is {rows[-1]['Stage']!r}, not {FINAL_STAGE!r}")
     return [
-        {"Stage": row["Stage"]} | {task: _percent(row, task) for task in row if task.startswith("Task ")}
-        for row in rows
+        {"Stage": row["Stage"]} | {task: _percent(row, task) for task in row if task.startswith("Task ")} for row in rows
     ]
 
 

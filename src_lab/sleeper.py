@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from src_lab.config import RunConfig
 from src_lab.data import Stream, Task
 from src_lab.rng import generator
-from src_lab.sleep.stimulus import image_sides
 from src_lab.sleep import SleepResult, SleepState, sleep
+from src_lab.sleep.stimulus import image_sides
 
 
 class Sleeper:

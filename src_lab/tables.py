@@ -36,9 +36,7 @@ def write_tables(runs: Runs, out: Path, by: Sequence[str] | None = None) -> Data
         with replacing(out / "accuracy_table.png") as partial:
             accuracy_table(stage_accuracies(runs, by)).savefig(partial, format="png", dpi=150)
     except OSError as error:
-        raise ConfigError(
-            f"--out={out} cannot be written ({error.strerror}): name another folder, --out DIR"
-        ) from error
+        raise ConfigError(f"--out={out} cannot be written ({error.strerror}): name another folder, --out DIR") from error
     return shown
 
 
@@ -75,9 +73,7 @@ def readable(summary: DataFrame, groups: Sequence[str]) -> DataFrame:
         mean, sd, low, high = (100 * summary[f"{name}_{part}"] for part in ("mean", "sd", "low", "high"))
         table[title] = [mean_and_sd(*pair) for pair in zip(mean, sd, strict=True)]
         table[f"{title}, 95 % CI"] = [_interval(*pair) for pair in zip(low, high, strict=True)]
-    table["time (s)"] = summary["total_seconds"].map(
-        lambda seconds: NOT_MEASURED if isna(seconds) else f"{seconds:.1f}"
-    )
+    table["time (s)"] = summary["total_seconds"].map(lambda seconds: NOT_MEASURED if isna(seconds) else f"{seconds:.1f}")
     return table[[name for name in table if (table[name] != "").any()]]
 
 

@@ -27,9 +27,7 @@ class TrainConfig:
     batch_size: int = setting(within=Range(1), unit="images", example="100")
     epochs: int = setting(within=NON_NEGATIVE, example="2")
     loss: Literal["cross_entropy", "half_squared_error"] = setting()
-    keep_momentum: bool = setting(
-        source="MATLAB program: carried across tasks and sleep; Python program: a new optimizer"
-    )
+    keep_momentum: bool = setting(source="MATLAB program: carried across tasks and sleep; Python program: a new optimizer")
 
 
 def half_squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -72,7 +70,7 @@ class Trainer:
             for epoch in range(self.config.epochs):
                 shuffled = torch.randperm(len(images), generator=order).to(device)
                 label = f"train {' '.join(map(str, purpose))} epoch {epoch + 1}/{self.config.epochs}"
-                for batch in tqdm(shuffled.split(self.config.batch_size), label, leave=False, disable=None):
+                for batch in tqdm(torch.split(shuffled, self.config.batch_size), label, leave=False, disable=None):
                     loss = self.step(images[batch], labels[batch])
                 if len(images) and not torch.isfinite(loss):
                     raise DivergedError(

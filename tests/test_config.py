@@ -145,7 +145,7 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_file_of_every_group_composes(choice: str) -> None:
     group, _, name = choice.partition("=")
-    config = compose(choice if group != "experiment" else f"+{choice}".lstrip("+"))
+    config = compose(choice)
     if group != "experiment":
         assert getattr(config, group).name == name
 

@@ -14,9 +14,7 @@ from src_lab.rng import generator, seed_for
         (7, ("dataset", "pixels", 3), "672bac3d4bf88633"),
     ],
 )
-def test_seed_is_the_start_of_sha256_over_seed_and_purpose(
-    seed: int, purpose: tuple[str | int, ...], digest: str
-) -> None:
+def test_seed_is_the_start_of_sha256_over_seed_and_purpose(seed: int, purpose: tuple[str | int, ...], digest: str) -> None:
     """Digests by `printf '%s' '[0, "init"]' | sha256sum`; a change would silently change every result."""
     assert seed_for(seed, *purpose) == int(digest, 16) >> 1
 

@@ -44,9 +44,7 @@ def test_the_csv_files_read_back_as_the_frames(outputs: Path) -> None:
 def test_markdown_and_latex_give_percent_and_escape_names(outputs: Path) -> None:
     write_tables(find_runs([outputs]), outputs, ["approach", "method"])
     header, rule, other, src = (outputs / "summary.md").read_text().splitlines()
-    assert header.startswith(
-        "| approach | method | n | final accuracy (%) | final accuracy (%), 95 % CI | forgetting (%)"
-    )
+    assert header.startswith("| approach | method | n | final accuracy (%) | final accuracy (%), 95 % CI | forgetting (%)")
     assert set(rule) == {"|", "-", " "}
     assert other == r"| A \| B & 50 % | low_rank | 1 | 13.6 | - | - | - | 4.0 |"
     assert src == "| SRC | src | 3 | 73.0 ± 3.6 | 64.0 to 82.0 | 12.5 ± 0.0 | 12.5 to 12.5 | 4.0 |"

@@ -36,10 +36,10 @@ class Context:
     device: torch.device
 
     def new_network(self, *purpose: str | int, model: ModelConfig | None = None) -> nn.Sequential:
-        """A fresh network on the run's device; equal purposes give equal initial weights."""
+        """A fresh network on the run's device, in evaluation mode; equal purposes give equal initial weights."""
         inputs = self.stream.tasks[0].train.images.shape[1]
         network = build_model(model or self.model, inputs, self.stream.num_classes, self.seed, *purpose)
-        return network.to(self.device)
+        return network.to(self.device).eval()
 
     def new_trainer(self, network: nn.Module) -> Trainer:
         return Trainer(network, self.train, self.seed)
@@ -61,8 +61,8 @@ class Method(ABC):
     def label(self) -> str:
         """Display name of the variant that runs."""
 
-    @classmethod
-    def check(cls, config: MethodConfig, model: ModelConfig) -> None:  # noqa: B027  # most methods take any model
+    @classmethod  # noqa: B027  # optional: most methods take any model
+    def check(cls, config: MethodConfig, model: ModelConfig) -> None:
         """Raise ConfigError for settings or a model that the method cannot use. Called before any work."""
 
     @abstractmethod

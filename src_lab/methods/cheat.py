@@ -14,9 +14,7 @@ from src_lab.settings import setting
 
 @dataclass(frozen=True)
 class CheatConfig(MethodConfig):
-    compat: bool = setting(
-        False, source="true reproduces the Python program, whose masking differs from its description"
-    )
+    compat: bool = setting(False, source="true reproduces the Python program, whose masking differs from its description")
     """As published: after each task the last layer's input columns numbered like the task's classes are set to zero (its
     rows were meant), and images of other tasks get 0, not -inf, in the current task's outputs."""
 

@@ -1,7 +1,7 @@
 """Reads a PyTorch module as what sleep understands: a chain of weight matrices with ReLU between them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,17 @@ class SleepingLayer:
     name: str
     module: nn.Linear | LowRankLinear
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_out, n_in)."""
+        if isinstance(self.module, LowRankLinear):
+            return self.module.A.shape[0], self.module.B.shape[1]
+        return self.module.weight.shape[0], self.module.weight.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
+
     def weight(self) -> Tensor:
         """A copy of the weights, (n_out, n_in)."""
         if isinstance(self.module, LowRankLinear):
@@ -47,8 +58,11 @@ def find_layers(model: nn.Module) -> list[SleepingLayer]:
     """The layers of weights of `model` in the order of its forward.
 
     Raises ConfigError naming the first thing that is no part of such a chain: another kind of module, a bias, a branch,
-    weights used twice, two layers of weights without a ReLU between them, mixed dtypes.
+    weights used twice or computed from others, two layers of weights without a ReLU between them, sizes that do not fit,
+    mixed dtypes.
     """
+    if isinstance(model, WEIGHTS):
+        model = nn.Sequential(model)
     found: list[SleepingLayer] = []
     rectified = True
     for node in _chain(model):
@@ -58,9 +72,7 @@ def find_layers(model: nn.Module) -> list[SleepingLayer]:
                 rectified = True
             elif isinstance(module, WEIGHTS):
                 if not rectified:
-                    raise ConfigError(
-                        f"layers {found[-1].name} and {name} have no ReLU between them: sleep needs {ALLOWED}"
-                    )
+                    raise ConfigError(f"layers {found[-1].name} and {name} have no ReLU between them: sleep needs {ALLOWED}")
                 found.append(_layer(name, module, found))
                 rectified = False
             elif not isinstance(module, TRANSPARENT):
@@ -75,16 +87,38 @@ def find_layers(model: nn.Module) -> list[SleepingLayer]:
 
 
 def _layer(name: str, module: nn.Linear | LowRankLinear, found: list[SleepingLayer]) -> SleepingLayer:
+    own = dict(module.named_parameters(recurse=False))
     if module.bias is not None:
         raise ConfigError(f"layer {name} has a bias, for which sleep has no rule: build it with bias=False")
-    if any(module is layer.module for layer in found):
-        raise ConfigError(f"layer {name} is used twice in the forward: sleep needs {ALLOWED}")
-    dtype = next(module.parameters()).dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise ConfigError(f"layer {name} is {dtype}: sleep needs float32 or float64, e.g. model.float()")
+    if isinstance(module, nn.Linear) and "weight" not in own:
+        raise ConfigError(f"layer {name} computes its weight (pruned or parametrized): make it a plain parameter first")
+    used = {id(parameter) for layer in found for parameter in layer.module.parameters()}
+    if any(id(parameter) in used for parameter in own.values()):
+        raise ConfigError(f"the weights of layer {name} are used twice in the forward: sleep needs {ALLOWED}")
+    layer = SleepingLayer(name, module)
+    _check_fit(layer, found)
     if isinstance(module, LowRankLinear):
         log.info("layer %s is low-rank: it sleeps on its product A B and keeps what changes as a dense offset", name)
-    return SleepingLayer(name, module)
+    return layer
+
+
+def _check_fit(layer: SleepingLayer, found: Sequence[SleepingLayer]) -> None:
+    """Raise ConfigError unless dtype and inputs of `layer` fit the layers before it."""
+    name, dtype = layer.name, layer.dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(f"layer {name} is {dtype}: sleep needs float32 or float64, e.g. model.float()")
+    if not found:
+        return
+    previous = found[-1]
+    if dtype != previous.dtype:
+        raise ConfigError(
+            f"layer {name} is {dtype} but {previous.name} is {previous.dtype}: make them alike, e.g. model.float()"
+        )
+    if layer.shape[1] != previous.shape[0]:
+        raise ConfigError(
+            f"layer {name} has {layer.shape[1]} inputs but {previous.name} has {previous.shape[0]} outputs: "
+            "sleep needs each layer to feed the next"
+        )
 
 
 class _Tracer(fx.Tracer):
@@ -96,8 +130,6 @@ class _Tracer(fx.Tracer):
 
 def _chain(model: nn.Module) -> list[fx.Node]:
     """The steps of the model's forward, each fed by the one before. Raises ConfigError for any other shape."""
-    if isinstance(model, WEIGHTS):
-        model = nn.Sequential(model)
     try:
         graph = _Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError, NotImplementedError) as error:

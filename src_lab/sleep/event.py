@@ -53,10 +53,10 @@ class Event:
     def _learn(self, w: Tensor, rows: Tensor, active: Tensor) -> None:
         """Change the rows of the units that spiked; `active` are the presynaptic units that did."""
         p = self._parameters
-        before = w[rows]
+        before = w.index_select(0, rows)
         rate = w.new_full((w.shape[1],), -p.dec)
         rate[active] = p.inc
-        w[rows] = before + self._factor(before).mul(rate)
+        w.index_copy_(0, rows, before + rate * self._factor(before))
 
     def weights(self) -> list[Tensor]:
         return [w.clone() for w in self._weights]

@@ -44,7 +44,7 @@ class SleepState:
         return self._backend.weights()
 
     def change_norms(self) -> list[tuple[float, float]]:
-        """Per layer, Frobenius norms of what has grown and of what has shrunk: ||max(D, 0)||, ||min(D, 0)||, D = W - W_0."""
+        """Per layer, Frobenius norms of what has grown and shrunk: ||max(D, 0)||, ||min(D, 0)|| of D = W - W_0."""
         changes = (now - before for now, before in zip(self.weights, self._before, strict=True))
         return [(change.clamp(min=0).norm().item(), change.clamp(max=0).norm().item()) for change in changes]
 
@@ -59,10 +59,10 @@ def sleep(
     callback: Callable[[int, SleepState], None] | None = None,
     mean_image: Tensor | None = None,
 ) -> SleepResult:
-    """Let `model` sleep for `config.iterations` steps, driven by noise shaped like `images`. Changes its weights in place.
+    """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
-    model       any module whose forward is a chain of Linear without bias, ReLU, Dropout, Flatten and Identity, float32 or
-                float64, on any device
+    model       any module whose forward is a chain of Linear without bias, ReLU, Dropout, Flatten and Identity,
+                float32 or float64, on any device
     images      (n, ...) with values in [0, 1]: their mean, or means of a few, shape the noise, and with
                 `scaling=data` the activations they cause set the gains
     generator   CPU generator of the noise: equal states give equal input spikes on every backend and device
@@ -71,10 +71,11 @@ def sleep(
     mean_image  replaces the images' mean where one was carried along instead of old data
 
     Weights are written when the whole sleep is over: an exception leaves the model as it was. Training flags, dtype and
-    device stay. Returns the new weights and the spikes per step and layer. Raises ConfigError for a model that cannot sleep
-    or settings that do not fit it, NonFiniteError when the weights diverge.
+    device stay. Returns the new weights and the spikes per step and layer. Raises ConfigError for a model that cannot
+    sleep, or images or settings that do not fit it, and NonFiniteError when the weights diverge.
     """
     layers = find_layers(model)
+    _check_images(images, layers[0])
     before = [layer.weight() for layer in layers]
     alpha, beta = _gains_and_thresholds(model, layers, before, images, config)
     asleep = start(before, config, alpha, beta, backend)
@@ -137,6 +138,16 @@ def _silent_steps(spike_counts: Tensor, silent_before: int) -> int:
     return silent_before + len(spike_counts) if not len(loud) else len(spike_counts) - 1 - int(loud[-1])
 
 
+def _check_images(images: Tensor, first: SleepingLayer) -> None:
+    """Raise ConfigError unless the images have one value per input of the network."""
+    values = images[0].numel() if images.ndim and len(images) else 0
+    if values != first.shape[1]:
+        raise ConfigError(
+            f"images of shape {tuple(images.shape)} do not fit layer {first.name}: give (n, ...) with "
+            f"{first.shape[1]} values each"
+        )
+
+
 def _gains_and_thresholds(
     model: nn.Module, layers: Sequence[SleepingLayer], weights: Sequence[Tensor], images: Tensor, config: SleepConfig
 ) -> tuple[list[float], list[float]]:
@@ -163,7 +174,7 @@ def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images
     first = layers[0].weight()
     try:
         with torch.inference_mode():
-            for batch in images.split(BATCH):
+            for batch in torch.split(images, BATCH):
                 outputs = model(batch.to(first.device, first.dtype))
                 maxima[-1] = max(maxima[-1], outputs.max().item())
     finally:

@@ -5,16 +5,18 @@ called.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-import numba  # type: ignore[import-untyped]
+import numba
 import numpy as np
-from numba.extending import overload  # type: ignore[import-untyped]
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from src_lab.sleep.rules import TADROS_WIDTH
 
 Array = NDArray[Any]
+Scalar = Any
+"""np.float32 or np.float64, that of the weights."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 TADROS, SIGMOID, SIGMOID_NEAR_ZERO, PROPORTIONAL = range(4)
@@ -51,13 +53,13 @@ class Layer(NamedTuple):
     potentials: Array
     log: Log
     rule: int
-    alpha: Any
-    inc: Any
-    dec: Any
-    decay: Any
-    inhibition: Any
-    dc: Any
-    threshold: Any
+    alpha: Scalar
+    inc: Scalar
+    dec: Scalar
+    decay: Scalar
+    inhibition: Scalar
+    dc: Scalar
+    threshold: Scalar
 
 
 class Scratch(NamedTuple):
@@ -73,21 +75,18 @@ class Scratch(NamedTuple):
 
 def compiled(function: F) -> F:
     """`function` in machine code, compiled at its first call and kept on disk where some folder can be written."""
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        jitted: F = numba.njit(cache=True, **options)(function)
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:
-        jitted = numba.njit(**options)(function)
-    return jitted
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def inlined(function: F) -> F:
     """`function` as part of its caller's machine code: compiled by itself as well, it would cost more than it saves."""
-    jitted: F = numba.njit(inline="always", error_model="numpy")(function)
-    return jitted
+    return cast(F, numba.njit(inline="always", error_model="numpy")(function))
 
 
-def _exp(x: Any) -> Any:
+def _exp(x: Scalar) -> Scalar:
     """e^x within 1.1 ulp: x = n ln 2 + r, a polynomial in r, times 2^n in two factors so that 0 and inf are reached.
 
     The compiler has no vector form of the C library's; this one has no branch and vectorises.
@@ -95,12 +94,12 @@ def _exp(x: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(_exp)  # type: ignore[untyped-decorator]
-def _exp_of(x: Any) -> Callable[[Any], Any]:
+@overload(_exp)
+def _exp_of(x: Scalar) -> Callable[[Any], Any]:
     return _exp_single if x == numba.float32 else _exp_double
 
 
-def _exp_single(x: Any) -> Any:
+def _exp_single(x: Scalar) -> Scalar:
     x = min(max(x, np.float32(-104)), np.float32(89))
     n = (x * np.float32(1.44269504) + np.float32(12582912)) - np.float32(12582912)
     r = (x - n * np.float32(0.693359375)) - n * np.float32(-2.12194440e-4)
@@ -112,7 +111,7 @@ def _exp_single(x: Any) -> Any:
     return (np.float32(1) + (r + r * r * q)) * low * high
 
 
-def _exp_double(x: Any) -> Any:
+def _exp_double(x: Scalar) -> Scalar:
     x = min(max(x, -750.0), 710.0)
     n = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0
     r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
@@ -127,23 +126,23 @@ def _exp_double(x: Any) -> Any:
     return (1.0 + (r + r * r * q)) * low * high
 
 
-def _sigmoid_near_zero(w: Any) -> Any:
-    """1 / (1 + exp(-w)) for |w| <= 1, within 1 ulp and without a division: 1/2 + w P(w^2), P a Chebyshev fit."""
+def _sigmoid_near_zero(w: Scalar) -> Scalar:
+    """1 / (1 + exp(-w)) for |w| <= 1, within 1.2 ulp and without a division: 1/2 + w P(w^2), P a Chebyshev fit."""
     raise NotImplementedError
 
 
-@overload(_sigmoid_near_zero)  # type: ignore[untyped-decorator]
-def _sigmoid_near_zero_of(w: Any) -> Callable[[Any], Any]:
+@overload(_sigmoid_near_zero)
+def _sigmoid_near_zero_of(w: Scalar) -> Callable[[Any], Any]:
     return _sigmoid_near_zero_single if w == numba.float32 else _sigmoid_near_zero_double
 
 
-def _sigmoid_near_zero_single(w: Any) -> Any:
+def _sigmoid_near_zero_single(w: Scalar) -> Scalar:
     t = w * w
     p = np.float32(0.002081992266) + t * (np.float32(-0.0002069696829) + t * np.float32(1.672982855e-5))
     return np.float32(0.5) + w * (np.float32(0.2499999967) + t * (np.float32(-0.02083316747) + t * p))
 
 
-def _sigmoid_near_zero_double(w: Any) -> Any:
+def _sigmoid_near_zero_double(w: Scalar) -> Scalar:
     t = w * w
     p = 2.22465225220014884e-9 + t * (-2.075332847254025991e-10 + t * 1.350283841111941728e-11)
     p = 2.192350159920078861e-7 + t * (-2.219315975394371276e-8 + t * p)
@@ -153,7 +152,7 @@ def _sigmoid_near_zero_double(w: Any) -> Any:
 
 
 @compiled
-def change(w: Array, rate: Any, rule: int) -> None:
+def change(w: Array, rate: Scalar, rule: int) -> None:
     """w += rate f(w) in place, f as in `src_lab.sleep.rules`. SIGMOID_NEAR_ZERO is SIGMOID for all |w| <= 1."""
     one = w.dtype.type(1)
     if rule == SIGMOID_NEAR_ZERO:
@@ -173,7 +172,7 @@ def change(w: Array, rate: Any, rule: int) -> None:
 
 
 @inlined
-def _cheapest(rule: int, w: Array, rounds: int, rate: Any) -> int:
+def _cheapest(rule: int, w: Array, rounds: int, rate: Scalar) -> int:
     """The code of `rule` to run for `rounds` changes of w: since 0 <= f <= 1, can any weight leave -1 .. 1?"""
     reach = w.dtype.type(0.999 - rounds * abs(rate))
     outside = 0
@@ -184,7 +183,7 @@ def _cheapest(rule: int, w: Array, rounds: int, rate: Any) -> int:
 
 
 @compiled
-def _apply(column: Array, units: Array, sizes: Array, rate: Any, rule: int, gathered: Array) -> None:
+def _apply(column: Array, units: Array, sizes: Array, rate: Scalar, rule: int, gathered: Array) -> None:
     """Change `column` at `units` by `rate`: in round r the first `sizes[r]` of them, until a size is 0."""
     w = gathered[: sizes[0]]
     for i in range(w.size):
@@ -200,7 +199,7 @@ def _apply(column: Array, units: Array, sizes: Array, rate: Any, rule: int, gath
 
 
 @compiled
-def _catch_up(layer: Layer, j: int, gathered: Array) -> None:
+def _catch_up(layer: Layer, j: np.int64, gathered: Array) -> None:
     """Apply to column j the decrements of all logged steps that it has not seen, by the largest nodes that fit."""
     log, column = layer.log, layer.columns[j]
     step, end = layer.applied[j], log.steps[0]
@@ -233,7 +232,7 @@ def _fetch(column: Array, sink: Array) -> None:
 def settle(layer: Layer, gathered: Array) -> None:
     """Bring all columns up to date and empty the log."""
     for j in range(layer.applied.size):
-        _catch_up(layer, j, gathered)
+        _catch_up(layer, np.int64(j), gathered)
         layer.applied[j] = 0
     layer.log.steps[0] = 0
 
@@ -242,7 +241,7 @@ def settle(layer: Layer, gathered: Array) -> None:
 def _is_full(log: Log, units: int) -> bool:
     """Whether the log may be too small for one more step of `units` units."""
     step = log.steps[0]
-    return step == LOG_STEPS or log.starts[step] + units > log.units.shape[1]
+    return bool(step == LOG_STEPS or log.starts[step] + units > log.units.shape[1])
 
 
 @inlined
@@ -336,8 +335,8 @@ def _all_finite(v: Array) -> bool:
     return not bad
 
 
-@numba.njit(nogil=True, fastmath={"nnan", "nsz"})  # type: ignore[untyped-decorator]
-def _highest(v: Array) -> Any:
+@numba.njit(nogil=True, fastmath={"nnan", "nsz"})
+def _highest(v: Array) -> Scalar:
     """The maximum of finite numbers: with no NaN and no signed zeros to mind it vectorises."""
     highest = v[0]
     for i in range(v.size):
@@ -406,7 +405,7 @@ def advance(
     first potential that is not finite, or (-1, -1).
     """
     for step in range(stimulus.shape[0]):
-        size = np.int64(_positions(stimulus[step], scratch.active[0]))
+        size = _positions(stimulus[step], scratch.active[0])
         offset = 0
         for index in range(len(layers)):
             v = layers[index].potentials

@@ -1,13 +1,13 @@
 """Sleep compiled by numba for one CPU thread: every weight sees the reference's operations, only later and in bulk.
 
-A weight matrix is kept transposed, so that the weights leaving one presynaptic unit (a column) are contiguous. Between two
-spikes of that unit its column changes in one way only: rows whose units spike are decremented, and rows do not affect each
-other. So a step notes which units spiked, and a column is brought up to date when its presynaptic unit spikes again, for
-only then is it read. What is due is applied in rounds of distinct rows, which vectorise; the notes are a binary tree over
-steps (`Log`), so that a row that spiked often is fetched once for many rounds.
+A weight matrix is kept transposed, so that the weights leaving one presynaptic unit (a column) are contiguous. Between
+two spikes of that unit its column changes in one way only: rows whose units spike are decremented, and rows do not
+affect each other. So a step notes which units spiked, and a column is brought up to date when its presynaptic unit
+spikes again, for only then is it read. What is due is applied in rounds of distinct rows, which vectorise; the notes
+are a binary tree over steps (`Log`), so that a row that spiked often is fetched once for many rounds.
 
 Each weight goes through the additions and products of `src_lab.sleep.reference`, in its order, without fused
-multiply-add. Two roundings differ, each within an ulp of what it rounds: the factor f(w), whose exponential is not
+multiply-add. Two roundings differ, by an ulp or two of what they round: the factor f(w), whose exponential is not
 PyTorch's, and in float64 the weighted sum, whose order is not. f is a pure function of w, so results depend neither on
 the length of the blocks nor on when `weights` is called.
 """
@@ -41,7 +41,7 @@ BLOCK_STEPS = 256
 
 
 class Numba:
-    """Compiled backend for the CPU, on one thread. Compiled at the first use of a dtype and depth, then cached on disk."""
+    """Backend for the CPU, on one thread: compiled at the first use of a dtype and depth, then kept on disk."""
 
     def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None:
         last = len(weights) - 1
@@ -68,8 +68,8 @@ class Numba:
             raise NonFiniteError(layer, self._steps_done + step)
         record.spike_counts.copy_(torch.from_numpy(counts))
         for traces, written in ((record.spikes, spikes), (record.potentials, potentials)):
-            for trace, part in zip(traces, torch.from_numpy(written).split(widths, dim=1), strict=False):
-                trace.copy_(part)
+            for trace, part in zip(traces, np.split(written, np.cumsum(widths)[:-1], axis=1), strict=False):
+                trace.copy_(torch.from_numpy(part))
         self._steps_done += steps
 
     def weights(self) -> list[Tensor]:
@@ -100,7 +100,7 @@ def _layer(w: Tensor, p: Parameters, index: int, is_last: bool) -> Layer:
 
 
 def _transposed(w: Tensor) -> Array:
-    """A contiguous copy of the transpose, in memory from NumPy: it asks for huge pages, which makes this twice as fast."""
+    """A contiguous copy of the transpose, twice as fast into memory from NumPy, which asks for huge pages."""
     copy = np.empty(w.shape[::-1], np.float32 if w.dtype == torch.float32 else np.float64)
     torch.from_numpy(copy).copy_(w.t())
     return copy

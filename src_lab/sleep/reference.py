@@ -38,7 +38,7 @@ class Reference:
 
     def _step_layer(self, layer: int, step: int, presynaptic: Tensor, record: Record) -> Tensor:
         p, w, v = self._parameters, self._weights[layer], self._potentials[layer]
-        impulse = p.alpha[layer] * weighted_sum(w, presynaptic)
+        impulse = p.alpha[layer] * weighted_sum(w, presynaptic.nonzero().squeeze(1))
         impulse -= p.inhibition * mean(impulse)
         v.mul_(p.decay).add_(impulse)
         if layer == len(self._weights) - 1:
@@ -55,13 +55,13 @@ class Reference:
         return [w.clone() for w in self._weights]
 
 
-def weighted_sum(w: Tensor, presynaptic: Tensor) -> Tensor:
-    """W s for 0/1 spikes s: the sum of the spiking units' columns, in float64 and rounded once to the weights' dtype.
+def weighted_sum(w: Tensor, active: Tensor) -> Tensor:
+    """W s for 0/1 spikes s: the sum of the columns of the `active` units, in float64, rounded once to the weights' dtype.
 
     Rounding once makes the float32 sum independent of its order, so that backends differ only where a float64 sum
     falls within 1e-16 of the midpoint of two float32 numbers.
     """
-    return w[:, presynaptic].sum(dim=1, dtype=torch.float64).to(w.dtype)
+    return w.index_select(1, active).sum(dim=1, dtype=torch.float64).to(w.dtype)
 
 
 def mean(impulse: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from src_lab.settings import ConfigError
 from src_lab.sleep.config import SleepConfig
 
 
@@ -9,13 +10,20 @@ def normalization_factors(weight_maxima: Sequence[float], activation_maxima: Seq
     """Factor of each layer by the published data normalisation (MATLAB program, after Diehl et al. 2015).
 
     With prev = 1, for each layer l:  scale = max(max W_l, max a_l, 0),  applied = scale / prev,
-    factor_l = 1 / applied,  prev = applied (not scale). An all-zero layer gives infinity, as dividing by it does.
+    factor_l = 1 / applied,  prev = applied (not scale).
+
+    Raises ConfigError for a layer whose scale is 0, for which the formula has no factor.
     """
     factors: list[float] = []
     previous = 1.0
-    for weight, activation in zip(weight_maxima, activation_maxima, strict=True):
-        applied = max(weight, activation, 0.0) / previous
-        factors.append(1 / applied if applied else float("inf"))
+    for layer, maxima in enumerate(zip(weight_maxima, activation_maxima, strict=True)):
+        applied = max(*maxima, 0.0) / previous
+        if not applied:
+            raise ConfigError(
+                f"sleep.scaling=data cannot be used: layer {layer} has no positive weight or activation on the images; "
+                "set sleep.scaling=fixed and sleep.alpha"
+            )
+        factors.append(1 / applied)
         previous = applied
     return factors
 

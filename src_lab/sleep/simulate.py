@@ -1,9 +1,10 @@
 """`simulate`: one sleep of a bare list of weight matrices under given input spikes, on any backend."""
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-import logging
 
 import torch
 from torch import Tensor
@@ -126,9 +127,11 @@ def check_arguments(
     if not weights:
         raise ConfigError("weights is empty: give at least one tensor (n_1, n_0)")
     for layer, w in enumerate(weights):
-        if w.ndim != 2 or w.dtype not in (torch.float32, torch.float64) or w.dtype != weights[0].dtype:
+        fits = w.ndim == 2 and w.numel() and w.dtype in (torch.float32, torch.float64) and w.dtype == weights[0].dtype
+        if not fits:
             raise ConfigError(
-                f"weights[{layer}] is {w.dtype} of shape {tuple(w.shape)}: give 2-d tensors, all float32 or all float64"
+                f"weights[{layer}] is {w.dtype} of shape {tuple(w.shape)}: give 2-d tensors of at least one unit and "
+                "one input, all float32 or all float64"
             )
         if layer and w.shape[1] != weights[layer - 1].shape[0]:
             raise ConfigError(
@@ -142,6 +145,8 @@ def check_arguments(
     for name, values in (("alpha", alpha), ("beta", beta)):
         if len(values) != len(weights):
             raise ConfigError(f"{name} has {len(values)} values: give one for each of the {len(weights)} layers")
+        if not all(math.isfinite(value) for value in values):
+            raise ConfigError(f"{name}={list(values)} is not allowed: give finite numbers")
     for name in record:
         if name not in RECORDABLE:
             raise ConfigError(f"record={name} is not known: any of {', '.join(RECORDABLE)}")

@@ -37,6 +37,8 @@ def spike_blocks(
     sides = image_sides(images, config.stimulus)
     flat = images.detach().flatten(1).to("cpu", torch.float32)
     mean = flat.mean(dim=0) if mean_image is None else mean_image.detach().flatten().to("cpu", torch.float32)
+    if mean.shape != flat.shape[1:]:
+        raise ConfigError(f"mean_image has {len(mean)} values but the images have {flat.shape[1]}: give one value per pixel")
     per_step = None if mean_image is not None else config.stimulus.samples_per_step
     while True:
         x = mean if per_step is None else _drawn_means(flat, per_step, generator)
@@ -54,7 +56,7 @@ def spikes_from_uniform(uniform: Tensor, x: Tensor, config: SleepConfig) -> Tens
 
 
 def window_masks(rows: Tensor, columns: Tensor, window: int, sides: tuple[int, int]) -> Tensor:
-    """Masks (T, height * width) bool that keep a `window` x `window` square with its upper corner at (rows, columns)."""
+    """Masks (T, height * width) bool keeping a `window` x `window` square with its upper corner at (rows, columns)."""
     height, width = sides
     inside_rows = _inside(rows, window, height)
     inside_columns = _inside(columns, window, width)

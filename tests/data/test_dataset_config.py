@@ -46,9 +46,7 @@ def test_preset_loads(
 
 @pytest.mark.parametrize("name", typing.get_args(DatasetName))
 def test_preset_states_every_setting_with_its_source(name: str) -> None:
-    lines = [
-        line for line in (PRESETS / f"{name}.yaml").read_text().splitlines() if not line.startswith(("#", "name:"))
-    ]
+    lines = [line for line in (PRESETS / f"{name}.yaml").read_text().splitlines() if not line.startswith(("#", "name:"))]
     assert {line.partition(":")[0] for line in lines} == set(DatasetConfig.__dataclass_fields__) - {"name"}
     assert all("  # " in line for line in lines)
 

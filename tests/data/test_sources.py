@@ -215,10 +215,7 @@ def test_a_corrupt_file_of_debians_package_is_named(
 def assert_names_the_three_ways(message: str, root: Path) -> None:
     assert "let torchvision download it" in message
     assert "install Debian's package dataset-fashion-mnist" in message
-    assert (
-        f"put the four unpacked files into {FASHION_MNIST.folder(root)} (another folder: dataset.root=FOLDER)"
-        in message
-    )
+    assert f"put the four unpacked files into {FASHION_MNIST.folder(root)} (another folder: dataset.root=FOLDER)" in message
 
 
 @pytest.fixture(scope="module")

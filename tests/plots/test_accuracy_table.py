@@ -18,9 +18,7 @@ SRC = {"approach": "SRC", "method": "src", "settings": ""}
 
 def table(rows: Sequence[tuple[dict[str, str], str, float, float, int]]) -> pd.DataFrame:
     """Stage accuracies of one task and of all, the same in both, from (group, stage, mean, std, count)."""
-    index = pd.MultiIndex.from_tuples(
-        [(*group.values(), stage) for group, stage, *_ in rows], names=[*rows[0][0], "Stage"]
-    )
+    index = pd.MultiIndex.from_tuples([(*group.values(), stage) for group, stage, *_ in rows], names=[*rows[0][0], "Stage"])
     columns = pd.MultiIndex.from_product([["Task 0", "Task All"], ["mean", "std", "count"]])
     return pd.DataFrame([values * 2 for _, _, *values in rows], index=index, columns=columns)
 

@@ -21,9 +21,7 @@ RECORD = ("spikes", "potentials", "spike_counts")
 BACKENDS = pytest.mark.parametrize("backend", ["event", "triton"])
 
 
-def networks(
-    *seeds: int, widths: tuple[int, ...] = (12, 20, 5), dtype: torch.dtype = torch.float32
-) -> list[list[Tensor]]:
+def networks(*seeds: int, widths: tuple[int, ...] = (12, 20, 5), dtype: torch.dtype = torch.float32) -> list[list[Tensor]]:
     def network(seed: int) -> list[Tensor]:
         generator = torch.Generator().manual_seed(seed)
         pairs = zip(widths[1:], widths, strict=False)
@@ -47,9 +45,7 @@ def test_each_network_sleeps_as_if_alone(backend: str) -> None:
     alpha, beta = [ALPHA, [3.0, 1.0], [2.0, 2.0]], [BETA, [0.5, 0.5], [1.0, 1.0]]
     together = simulate_batch(weights, inputs, configs, alpha=alpha, beta=beta, backend=backend, record=RECORD)
     for i, result in enumerate(together):
-        alone = simulate(
-            weights[i], inputs[i], configs[i], alpha=alpha[i], beta=beta[i], backend=backend, record=RECORD
-        )
+        alone = simulate(weights[i], inputs[i], configs[i], alpha=alpha[i], beta=beta[i], backend=backend, record=RECORD)
         assert result.steps == alone.steps
         assert torch.equal(result.spike_counts, alone.spike_counts)
         assert (result.spike_counts.sum(0) > 0).all()

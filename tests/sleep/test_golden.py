@@ -144,18 +144,14 @@ def test_potentials_equal_to_the_threshold_spike(backend: str, dtype: torch.dtyp
             assert torch.equal(mine.double(), theirs)
 
 
-@pytest.mark.parametrize(
-    ("weight", "factor", "tolerance"), [("w", "factor", 1e-15), ("w_single", "factor_single", 1.2e-7)]
-)
+@pytest.mark.parametrize(("weight", "factor", "tolerance"), [("w", "factor", 1e-15), ("w_single", "factor_single", 1.2e-7)])
 class TestTadrosFactor:
     def test_of_the_rule_itself(self, weight: str, factor: str, tolerance: float) -> None:
         arrays = load("matlab_sigmoid")
         close(RULES["tadros"](torch.tensor(arrays[weight])), torch.tensor(arrays[factor]), atol=tolerance)
 
     @pytest.mark.parametrize("backend", CPU_BACKENDS)
-    def test_of_one_learning_step_on_every_backend(
-        self, weight: str, factor: str, tolerance: float, backend: str
-    ) -> None:
+    def test_of_one_learning_step_on_every_backend(self, weight: str, factor: str, tolerance: float, backend: str) -> None:
         """Every unit spikes; of its two equal weights the first grows by f(w), the second shrinks by f(w) / 2."""
         arrays = load("matlab_sigmoid")
         w, f = torch.tensor(arrays[weight]), torch.tensor(arrays[factor])

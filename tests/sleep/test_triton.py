@@ -61,9 +61,7 @@ def noise(steps: int, width: int, rate: float = 0.3) -> Tensor:
     return torch.rand(steps, width, generator=torch.Generator().manual_seed(1)) < rate
 
 
-def asleep(
-    backend: Callable[..., Backend], weights: list[Tensor], p: Parameters, inputs: Tensor
-) -> tuple[Backend, Record]:
+def asleep(backend: Callable[..., Backend], weights: list[Tensor], p: Parameters, inputs: Tensor) -> tuple[Backend, Record]:
     sleeper, record = backend(weights, p), Record.empty(len(inputs), weights, EVERYTHING)
     sleeper.advance(inputs, record)
     return sleeper, record
@@ -138,8 +136,9 @@ def test_settings_agree_with_the_reference(changes: dict[str, float], dtype: tor
     ],
 )
 def test_sizes_agree_with_the_reference(widths: tuple[int, ...], rate: float) -> None:
-    p = parameters(len(widths) - 1, inhibition=0.1, threshold=0.5)
-    assert_same_sleep(network(*widths), p, noise(3, widths[0], rate))
+    p = parameters(len(widths) - 1, inhibition=0.1, threshold=0.05)
+    record = assert_same_sleep(network(*widths), p, noise(3, widths[0], rate))
+    assert (record.spike_counts.sum() > 0) == (rate > 0)
 
 
 def test_chunks_and_calls_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,14 +169,14 @@ def test_weights_are_copies() -> None:
 def test_divergence_names_the_first_layer_and_step(bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_kernel, "CHUNK", 2)
     weights, inputs, p = network(12, 9, 5), torch.ones(6, 12, dtype=torch.bool), parameters(2)
-    inputs[:3] = False
-    weights[0][4] = 1.0  # so that unit 4 spikes at step 3, and not before
+    inputs[:2] = False
+    weights[0][4] = 1.0  # so that unit 4 spikes at step 2, the first of a chunk, and not before
     weights[1][2, 4] = bad
     with pytest.raises(NonFiniteError) as expected:
         asleep(Reference, weights, p, inputs)
     with pytest.raises(NonFiniteError) as actual:
         asleep(Triton, weights, p, inputs)
-    assert (actual.value.layer, actual.value.step) == (expected.value.layer, expected.value.step) == (1, 3)
+    assert (actual.value.layer, actual.value.step) == (expected.value.layer, expected.value.step) == (1, 2)
 
 
 def test_without_gpu_or_interpreter_the_error_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
