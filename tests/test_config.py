@@ -55,7 +55,7 @@ WRONG = [
     ("seed=one", "seed=one is not allowed: must be a whole number"),
     ("model.widths=10", "model.widths=10 is not allowed: must be a list [..]"),
     ("model.bias=maybe", "model.bias=maybe is not allowed: must be true or false"),
-    ("sleep=3", "sleep=3 does not exist"),
+    ("sleep=3", "a group of settings takes the name of a file"),
     ("sleep.rule=hebb", "sleep.rule=hebb is not allowed: must be one of tadros, sigmoid, proportional"),
     ("method.sleep_after=sometimes", "must be one of never, each_task, last_task"),
     # out of range
@@ -81,6 +81,7 @@ WRONG = [
     ("dataset.task_order=[0,0,1,2,3]", "dataset.task_order"),
     ("dataset.samples_per_task=99999", "dataset.samples_per_task=99999 is too many"),
     ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
+    ("sleep.backend=triton", "sleep.backend=triton needs"),
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("device=tpu", "device=tpu cannot be used: allowed are auto"),
     # what Hydra itself cannot read

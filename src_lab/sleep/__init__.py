@@ -1,6 +1,7 @@
 """Sleep Replay Consolidation: spiking activity driven by noise shaped like the inputs, and a local Hebbian rule."""
 
 from src_lab.sleep.backend import NonFiniteError
+from src_lab.sleep.batch import simulate_batch
 from src_lab.sleep.config import SleepConfig, StimulusConfig
 from src_lab.sleep.network import SleepState, load_weights, sleep
 from src_lab.sleep.simulate import SleepResult, simulate
@@ -13,5 +14,6 @@ __all__ = [
     "StimulusConfig",
     "load_weights",
     "simulate",
+    "simulate_batch",
     "sleep",
 ]

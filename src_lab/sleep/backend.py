@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from src_lab.sleep.config import SleepConfig
+
 
 class NonFiniteError(FloatingPointError):
     """A membrane potential or a weight became infinite or NaN; the message names layer and step."""
@@ -32,6 +34,21 @@ class Parameters:
     threshold: float
     inhibition: float
     dc: float
+
+    @staticmethod
+    def of(config: SleepConfig, alpha: Sequence[float], beta: Sequence[float]) -> "Parameters":
+        """The numbers of `config`, with the gains and thresholds that a network sleeps with."""
+        return Parameters(
+            alpha=tuple(float(a) for a in alpha),
+            beta=tuple(float(b) for b in beta),
+            rule=config.rule,
+            inc=config.inc,
+            dec=config.dec,
+            decay=config.decay,
+            threshold=config.threshold,
+            inhibition=config.inhibition,
+            dc=config.dc,
+        )
 
 
 @dataclass

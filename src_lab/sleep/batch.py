@@ -1,6 +1,5 @@
 """`simulate_batch`: many networks of equal sizes asleep side by side, each with weights and settings of its own."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -49,7 +48,7 @@ def simulate_batch(
 
     if choose(backend, weights[0][0].device) == "triton":
         _check_alike(weights, settings)
-        parameters = [_parameters(*each) for each in zip(settings, alphas, betas, strict=True)]
+        parameters = [Parameters.of(*each) for each in zip(settings, alphas, betas, strict=True)]
         return _simulate_together(weights, input_spikes, parameters, record)
     results = []
     for i in range(count):
@@ -94,15 +93,6 @@ def _each(name: str, values: Sequence[T], count: int) -> list[T]:
     if len(values) not in (1, count):
         raise ConfigError(f"{name} is given for {len(values)} networks but weights has {count}: give one, or one each")
     return list(values) * (count // len(values))
-
-
-def _parameters(config: SleepConfig, alpha: PerLayer, beta: PerLayer) -> Parameters:
-    settings = (field.name for field in dataclasses.fields(Parameters) if field.name not in ("alpha", "beta"))
-    return Parameters(
-        alpha=tuple(float(a) for a in alpha),
-        beta=tuple(float(b) for b in beta),
-        **{name: getattr(config, name) for name in settings},
-    )
 
 
 def _check_alike(weights: Sequence[Sequence[Tensor]], configs: Sequence[SleepConfig]) -> None:

@@ -345,12 +345,22 @@ def _highest(v: Array) -> Scalar:
 
 
 @inlined
-def _positions(flags: Array, found: Array) -> int:
+def _set_positions(flags: Array, found: Array) -> int:
     """Write where `flags` are set to the front of `found`, which has room for one more; return how many there are."""
     count = 0
     for i in range(flags.size):
         found[count] = i
         count += flags[i]
+    return count
+
+
+@inlined
+def _fire(v: Array, threshold: Scalar, found: Array) -> int:
+    """The same for the units whose potential is at or above the threshold."""
+    count = 0
+    for i in range(v.size):
+        found[count] = i
+        count += v[i] >= threshold
     return count
 
 
@@ -384,7 +394,7 @@ def _step_layer(layer: Layer, active: Array, found: Array, scratch: Scratch, pea
     peak[0] = max(peak[0], highest)
     if highest < layer.threshold:
         return 0
-    count = _positions(v >= layer.threshold, found)
+    count = _fire(v, layer.threshold, found)
     _learn(layer, active, found[:count], scratch)
     return count
 
@@ -405,7 +415,7 @@ def advance(
     first potential that is not finite, or (-1, -1).
     """
     for step in range(stimulus.shape[0]):
-        size = _positions(stimulus[step], scratch.active[0])
+        size = _set_positions(stimulus[step], scratch.active[0])
         offset = 0
         for index in range(len(layers)):
             v = layers[index].potentials

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src_lab.settings import ConfigError
+from src_lab.sleep import triton_kernel
 from src_lab.sleep.backend import Backend, Parameters, Record
 from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.event import Event
@@ -24,6 +25,7 @@ BACKENDS: dict[str, Callable[[Sequence[Tensor], Parameters], Backend]] = {
     "reference": Reference,
     "event": Event,
     "numba": Numba,
+    "triton": triton_kernel.Triton,
 }
 
 
@@ -60,7 +62,7 @@ def simulate(
     weights       sequence of L tensors (n_l, n_{l-1}), float32 or float64, not modified
     input_spikes  (T, n_0) bool, uint8 or float tensor of 0 and 1
     alpha, beta   input gain and threshold multiplier of each of the L layers, used as given
-    backend       "reference", "event", or "auto": the fastest that the weights' device has
+    backend       "reference", "event", "numba", "triton", or "auto": the fastest that the weights' device has
     record        any of "spikes", "potentials", "spike_counts"
 
     Raises ConfigError for arguments that do not fit together and NonFiniteError when the weights diverge.
@@ -83,37 +85,36 @@ def start(
 ) -> Backend:
     """A network put to sleep on the named backend, potentials at zero, ready to `advance`."""
     name = choose(backend, weights[0].device)
-    parameters = Parameters(
-        alpha=tuple(float(a) for a in alpha),
-        beta=tuple(float(b) for b in beta),
-        rule=config.rule,
-        inc=config.inc,
-        dec=config.dec,
-        decay=config.decay,
-        threshold=config.threshold,
-        inhibition=config.inhibition,
-        dc=config.dc,
-    )
-    return BACKENDS[name](weights, parameters)
+    return BACKENDS[name](weights, Parameters.of(config, alpha, beta))
 
 
 def choose(backend: str, device: torch.device) -> str:
     """Name of the backend to use: the one asked for, or for "auto" the fastest on `device`.
 
-    Raises ConfigError for an unknown name.
+    Raises ConfigError for an unknown name and for a backend that cannot compute on `device`.
     """
     if backend == "auto":
         return _choose_for(device.type)
     if backend not in BACKENDS:
-        raise ConfigError(f"sleep.backend={backend} is not available: allowed are auto, {', '.join(BACKENDS)}")
+        raise ConfigError(f"sleep.backend={backend} is not known: allowed are auto, {', '.join(BACKENDS)}")
+    if backend == "triton":
+        triton_kernel.require_device(device)
+    if backend == "numba" and device.type != "cpu":
+        raise ConfigError(f"sleep.backend=numba runs on the CPU, not on {device}: use sleep.backend=auto or device=cpu")
     return backend
 
 
 @cache
 def _choose_for(device_type: str) -> str:
     """Cached so that the choice is told once per process and kind of device."""
-    log.info("sleep backend: event, touching only what spikes, on %s", device_type)
-    return "event"
+    if device_type == "cpu":
+        name, why = "numba", "compiled for the CPU"
+    elif device_type == "cuda" and triton_kernel.available():
+        name, why = "triton", "compiled for the GPU"
+    else:
+        name, why = "event", f"PyTorch, as nothing is compiled for {device_type}"
+    log.info("sleep backend: %s (%s)", name, why)
+    return name
 
 
 def check_arguments(

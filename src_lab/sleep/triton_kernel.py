@@ -41,14 +41,17 @@ never reached; without one the assembler spills a few to fit one more program on
 
 
 def available() -> bool:
-    """Whether `Triton` can run here: on an NVIDIA GPU, or in Triton's interpreter (TRITON_INTERPRET=1)."""
+    """Whether `Triton` can run here: on an NVIDIA GPU, or in Triton's interpreter.
+
+    The interpreter takes TRITON_INTERPRET=1 in the environment before anything imports Triton, as torchvision does.
+    """
     return importlib.util.find_spec("triton") is not None and (_interpreting() or torch.cuda.is_available())
 
 
 def _interpreting() -> bool:
     import triton
 
-    return bool(triton.knobs.runtime.interpret)
+    return bool(triton.knobs.runtime.interpret) and not isinstance(triton.language.zeros, triton.JITFunction)
 
 
 class TritonBatch:
@@ -56,7 +59,7 @@ class TritonBatch:
 
     def __init__(self, networks: Sequence[Sequence[Tensor]], parameters: Sequence[Parameters]) -> None:
         self._device = networks[0][0].device
-        _require_device(self._device)
+        require_device(self._device)
         self._graphed = self._device.type == "cuda" and not _interpreting()
         self._rule = parameters[0].rule
         self._inhibited = any(p.inhibition for p in parameters)
@@ -228,7 +231,8 @@ def _numbers(p: Parameters, layer: int) -> list[float]:
     return [p.alpha[layer], p.threshold * p.beta[layer], p.decay, dc, p.inhibition, p.inc, -p.dec]
 
 
-def _require_device(device: torch.device) -> None:
+def require_device(device: torch.device) -> None:
+    """Raise ConfigError unless `Triton` can compute for a network on `device`."""
     if importlib.util.find_spec("triton") is None:
         raise ConfigError(
             "sleep.backend=triton needs the package triton, which is not installed: "

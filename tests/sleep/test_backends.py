@@ -13,7 +13,7 @@ from src_lab.settings import ConfigError
 from src_lab.sleep import NonFiniteError, SleepConfig, SleepResult, simulate
 from src_lab.sleep.backend import Record
 from src_lab.sleep.config import Rule
-from src_lab.sleep.simulate import start
+from src_lab.sleep.simulate import choose, start
 from tests.sleep.golden_vectors import CPU_BACKENDS
 
 FAST = [name for name in CPU_BACKENDS if name != "reference"]
@@ -273,7 +273,7 @@ GOOD: dict[str, Any] = {
         ({"alpha": [1.0, float("nan")]}, "alpha=[1.0, nan]"),
         ({"beta": [1.0, 1.0, 1.0]}, "beta has 3 values: give one for each of the 2 layers"),
         ({"beta": [float("inf"), 1.0]}, "beta=[inf, 1.0]"),
-        ({"backend": "fast"}, "sleep.backend=fast is not available: allowed are auto, reference, event"),
+        ({"backend": "fast"}, "sleep.backend=fast is not known: allowed are auto, reference, event"),
         ({"record": ("spike",)}, "record=spike is not known: any of spikes, potentials, spike_counts"),
     ],
 )
@@ -286,6 +286,14 @@ def test_arguments_that_do_not_fit_are_refused_in_one_line(changes: dict[str, An
     assert "\n" not in str(caught.value)
 
 
-def test_auto_is_one_of_the_backends_and_sleeps_the_same() -> None:
+def test_auto_is_numba_on_the_cpu_and_sleeps_the_same() -> None:
     weights, inputs = network([11, 9, 7, 4], torch.float64), input_spikes(60, 11, 0.3)
+    assert choose("auto", torch.device("cpu")) == "numba"
     assert_same(weights, inputs, BUSY, "auto")
+
+
+def test_event_is_the_fallback_where_nothing_is_compiled_and_numba_refuses_other_devices() -> None:
+    device = torch.device("meta")
+    assert choose("auto", device) == choose("event", device) == "event"
+    with pytest.raises(ConfigError, match="numba runs on the CPU, not on meta"):
+        choose("numba", device)

@@ -1,6 +1,5 @@
 """`simulate_batch` equals `simulate`, network by network, on every backend."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,6 @@ from src_lab.sleep import SleepConfig, simulate
 from src_lab.sleep.backend import NonFiniteError
 from src_lab.sleep.batch import simulate_batch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when the first triton backend is made, which imports the kernels
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CONFIG = SleepConfig(inc=0.01, dec=0.004, decay=0.9, threshold=1.0)
 ALPHA, BETA = [1.5, 2.0], [1.0, 0.8]

@@ -288,7 +288,7 @@ class TestCallback:
 
 
 class TestEndWhenSilent:
-    FADING = replace(CONFIG, inc=0.0, dec=0.02, decay=0.5, iterations=450)
+    FADING = replace(CONFIG, inc=0.0, dec=0.3, decay=0.5, iterations=450)
     """Every spike weakens the weights, until no unit spikes any more."""
 
     @pytest.mark.parametrize("silence", [1, 3, 40, 130])

@@ -1,6 +1,5 @@
 """The triton backend: on the GPU where there is one, else in Triton's interpreter (slow, hence the small networks)."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from src_lab.sleep.backend import Backend, NonFiniteError, Parameters, Record
 from src_lab.sleep.reference import Reference
 from src_lab.sleep.triton_kernel import Triton, available
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when the first Triton backend is made, which imports the kernels
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
