@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from src_lab.config import RunConfig, device_of
 from src_lab.data import Task, load_stream
@@ -12,6 +11,7 @@ from src_lab.evaluation import Accuracy, evaluate
 from src_lab.methods import METHODS, Context, Method
 from src_lab.metrics import overall_accuracy
 from src_lab.results import Clock, Log, write_config, write_results, write_trace
+from src_lab.runtime import prepare
 from src_lab.sleep import load_weights
 from src_lab.sleeper import Sleeper
 from src_lab.trace import SleepTrace
@@ -22,8 +22,7 @@ def run(config: RunConfig, folder: Path) -> tuple[Log, dict[str, Any]]:
 
     Returns the accuracies and the metrics. Raises ConfigError, DivergedError, NonFiniteError or OSError.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare(config.threads)
     clock = Clock()
     stream = load_stream(config.dataset, config.seed)
     context = Context(config.model, config.train, stream, config.seed, device_of(config))

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import subprocess
 import time
@@ -21,6 +20,7 @@ import yaml
 from src_lab import metrics
 from src_lab.config import RunConfig
 from src_lab.evaluation import Accuracy
+from src_lab.files import write_atomically
 
 Stage = Literal["initial", "train", "sleep", "final"]
 LIBRARIES = ("src-lab", "torch", "numpy", "numba", "hydra-core", "optuna")
@@ -170,19 +170,6 @@ def finished(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, even when the machine stops in the middle."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:

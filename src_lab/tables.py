@@ -1,13 +1,12 @@
 """Aggregated runs as files: CSV for programs, Markdown, LaTeX and a coloured picture for readers."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from pandas import DataFrame, isna
 
 from src_lab.aggregate import Runs, group_columns, stage_accuracies, summarise
+from src_lab.files import replacing, write_atomically
 from src_lab.plots.accuracy_table import NOT_MEASURED, accuracy_table, mean_and_sd
 from src_lab.settings import ConfigError
 
@@ -31,8 +30,7 @@ def write_tables(runs: Runs, out: Path, by: Sequence[str] | None = None) -> Data
             "summary.md": to_markdown(shown),
             "summary.tex": to_latex(shown),
         }.items():
-            with replacing(out / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+            write_atomically(out / name, text)
         with replacing(out / "accuracy_table.png") as partial:
             accuracy_table(stage_accuracies(runs, by)).savefig(partial, format="png", dpi=150)
     except OSError as error:
@@ -45,19 +43,7 @@ def _write_problems(runs: Runs, out: Path) -> None:
     if runs.problems.empty:
         (out / "problems.csv").unlink(missing_ok=True)
         return
-    with replacing(out / "problems.csv") as partial:
-        runs.problems.to_csv(partial, index=False)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` at the end, unless writing fails."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(out / "problems.csv", runs.problems.to_csv(index=False))
 
 
 def readable(summary: DataFrame, groups: Sequence[str]) -> DataFrame:

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from src_lab.aggregate import find_runs, summarise
+from src_lab.files import replacing
 from src_lab.settings import ConfigError
-from src_lab.tables import replacing, write_tables
+from src_lab.tables import write_tables
 from tests.make_runs import make_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "aggregate.py"

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from torchvision.datasets.mnist import (  # type: ignore[import-untyped]  # torchvision ships no types
-    read_image_file,
-    read_label_file,
-)
 
 from src_lab.settings import ConfigError
 
@@ -72,6 +68,12 @@ class IdxFiles:
 
     def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
         """Images (n, height, width) uint8 and labels (n,) int64 of the training or the test files."""
+        # Imported here, for torchvision takes two seconds, which a refused setting need not wait for.
+        from torchvision.datasets.mnist import (  # type: ignore[import-untyped]  # torchvision ships no types
+            read_image_file,
+            read_label_file,
+        )
+
         images, labels = FILES[:2] if train else FILES[2:]
         folder = self.folder(root)
         return read_image_file(str(folder / images)), read_label_file(str(folder / labels))

@@ -14,10 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # scikit-learn ships no types
-from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 from torch import Tensor
-from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]  # torchvision ships no types
 
 from src_lab.data.idx import FILES, IdxFiles
 
@@ -103,6 +100,10 @@ def digits(_root: Path) -> Source:
     There is no published division: 80 % train, 20 % test, the same share of every class, always the same images. File
     order is the order of that division.
     """
+    # Imported here, for it costs every other data set a second.
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # scikit-learn ships no types
+    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+
     data = load_digits()
     halves = train_test_split(data.images, data.target, test_size=0.2, stratify=data.target, random_state=0)
     train_pixels, test_pixels, train_labels, test_labels = (torch.from_numpy(half) for half in halves)
@@ -145,6 +146,8 @@ def _unpack_debian(folder: Path, root: Path) -> Path:
 
 
 def _download_fashion(folder: Path, root: Path) -> Path:
+    from torchvision.datasets import FashionMNIST  # type: ignore[import-untyped]  # torchvision ships no types
+
     log.info("downloading Fashion-MNIST into %s", FASHION_MNIST.folder(root))
     try:
         FashionMNIST(folder, download=True)
