@@ -28,10 +28,10 @@ from src_lab.benchmark.measure import COMPILED, device_of, first_uses, isolated,
 from src_lab.benchmark.report import all_equal, compare, machine, readable, time_against_width
 from src_lab.benchmark.workloads import Recipe, synthetic_workload, trained_workload
 from src_lab.config import RunConfig, parse, register_resolvers
-from src_lab.results import write_atomically
+from src_lab.files import replacing, write_atomically
 from src_lab.settings import ConfigError
 from src_lab.sleep.simulate import BACKENDS
-from src_lab.tables import replacing, to_markdown
+from src_lab.tables import to_markdown
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CASES = "abcd"

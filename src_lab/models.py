@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,12 @@ class LowRankLinear(nn.Module):
     def set_product(self, weights: Tensor) -> None:
         """Make `weights` (n_out, n_in) the layer's weights, keeping the factors."""
         self.offset = weights - self.A @ self.B
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401  # as torch has it
+        # PyTorch refuses a buffer that is None here and a tensor there: make room for the offset of a network that slept.
+        offset = state_dict.get(f"{prefix}offset")
+        self.offset = None if offset is None else torch.empty_like(offset, device=self.A.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         y = nn.functional.linear(nn.functional.linear(x, self.B), self.A, self.bias)

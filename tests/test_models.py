@@ -1,5 +1,6 @@
 """The lab's networks: their layers, their initial weights, and the modules that PyTorch does not have."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -119,6 +120,16 @@ class TestLowRankLinear:
         assert layer.offset is not None
         assert not layer.offset.requires_grad
         assert [name for name, _ in layer.named_parameters()] == ["B", "A"]
+
+    def test_a_fresh_layer_loads_the_state_of_one_that_slept_and_of_one_that_did_not(self) -> None:
+        slept, fresh = LowRankLinear(5, 4, 2, bias=False), LowRankLinear(5, 4, 2, bias=False)
+        slept.set_product(torch.rand(4, 5))
+        awake = copy.deepcopy(fresh)
+        fresh.load_state_dict(slept.state_dict())
+        assert torch.equal(fresh.product(), slept.product())
+        fresh.load_state_dict(awake.state_dict())
+        assert fresh.offset is None
+        assert torch.equal(fresh.product(), awake.product())
 
     def test_its_offset_moves_with_it(self) -> None:
         layer = self.layer()

@@ -297,3 +297,22 @@ def test_event_is_the_fallback_where_nothing_is_compiled_and_numba_refuses_other
     assert choose("auto", device) == choose("event", device) == "event"
     with pytest.raises(ConfigError, match="numba runs on the CPU, not on meta"):
         choose("numba", device)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("backend", FAST)
+def test_a_first_difference_in_float32_is_a_tie(backend: str, rule: Rule) -> None:
+    """Over a long sleep rounding may part two backends, but only where a potential meets its threshold to rounding."""
+    weights = network([60, 80, 40, 10], torch.float32, seed=5)
+    inputs = input_spikes(1500, 60, 0.1, seed=6)
+    config = replace(BUSY, rule=rule, inc=0.002, dec=0.0005)
+    _, expected = slept(weights, inputs, config, "reference")
+    _, trace = slept(weights, inputs, config, backend)
+    assert expected.spike_counts.sum() > 1500, "the sleep is a busy one"
+    for step in range(len(inputs)):
+        for layer, (spikes, theirs) in enumerate(zip(trace.spikes, expected.spikes, strict=True)):
+            differ = spikes[step] != theirs[step]
+            if differ.any():
+                potentials = expected.potentials[layer][step][differ]
+                torch.testing.assert_close(potentials, torch.full_like(potentials, 0.5), rtol=1e-5, atol=0)
+                return
