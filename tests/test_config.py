@@ -39,7 +39,7 @@ WRONG = [
     ("sede=1", "sede is not a setting: did you mean seed?"),
     ("+foo=1", "foo is not a setting: allowed here: model, method, dataset"),
     ("method=foo", "method=foo does not exist: allowed are cheat, lowrank_merge, merge, parallel, sequential, src"),
-    ("sleep=foo", "allowed are python_mnist, tadros_fashion, tadros_mnist"),
+    ("sleep=foo", "allowed are digits, python_mnist, tadros_fashion, tadros_mnist"),
     ("model=cnn5", "model=cnn5 does not exist: allowed are lowrank, mlp, mlp_paper"),
     ("dataset=imagenet", "dataset=imagenet does not exist: allowed are digits"),
     ("train=adam", "train=adam does not exist: allowed are paper, python"),
