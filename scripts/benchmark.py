@@ -25,13 +25,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from src_lab.benchmark.measure import COMPILED, device_of, first_uses, isolated, measure, measure_whole_sleep
-from src_lab.benchmark.report import all_equal, compare, machine, readable, time_against_width
 from src_lab.benchmark.workloads import Recipe, synthetic_workload, trained_workload
 from src_lab.config import RunConfig, parse, register_resolvers
 from src_lab.files import replacing, write_atomically
 from src_lab.settings import ConfigError
 from src_lab.sleep.simulate import BACKENDS
-from src_lab.tables import to_markdown
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 CASES = "abcd"
@@ -50,7 +48,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    steps={"a": 40, "b": 60, "c": 20, "d": 20},
+    steps=dict.fromkeys(CASES, 400),
     overrides=("dataset=digits", "model.widths=[60,60]", "sleep.stimulus.window=4"),
     widths=(50, 100),
     spikes=5,
@@ -91,11 +89,13 @@ def compose_run(*overrides: str) -> RunConfig:
         return parse(compose("config", overrides=list(overrides)))
 
 
-def measure_case(case: Case, backends: Sequence[str], repeats: int, cache: Path) -> Iterator[dict[str, Any]]:
+def measure_case(case: Case, backends: Sequence[str], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from src_lab.benchmark.report import compare
+
     for label, recipe in case.workloads:
-        speeds = [isolated(measure, recipe, backend, repeats) for backend in backends]
+        speeds = [isolated(measure, recipe, name, arguments.repeats, arguments.keep_memory) for name in backends]
         for row in compare(speeds):
-            yield label | row | (whole_sleep(case.run, cache, row["backend"]) if case.run else {})
+            yield label | row | (whole_sleep(case.run, arguments.cache, row["backend"]) if case.run else {})
 
 
 def whole_sleep(config: RunConfig, cache: Path, backend: str) -> dict[str, float | None]:
@@ -125,6 +125,10 @@ def export(path: Path, recipe: Recipe) -> None:
 
 def benchmark_sleep(arguments: argparse.Namespace) -> bool:
     """Measure, print and write what the command line asks for; returns whether all backends spiked alike."""
+    # Not above: every process that measures imports this file, and would draw in pandas and seaborn.
+    from src_lab.benchmark.report import all_equal, machine, readable, time_against_width
+    from src_lab.tables import to_markdown
+
     sizes: Sizes = QUICK if arguments.quick else Sizes()
     here = [name for name in arguments.backends if device_of(name) == "cpu" or torch.cuda.is_available()]
     missing = [name for name in arguments.backends if name not in here]
@@ -132,6 +136,7 @@ def benchmark_sleep(arguments: argparse.Namespace) -> bool:
         "date": datetime.date.today().isoformat(),
         "threads": torch.get_num_threads(),
         "repeats": arguments.repeats,
+        "keep_memory": arguments.keep_memory,
         "not_here": missing,
         "machine": machine(),
     }
@@ -140,7 +145,7 @@ def benchmark_sleep(arguments: argparse.Namespace) -> bool:
     tables: dict[str, Any] = {}
     for name in arguments.case:
         case = make_case(name, sizes, arguments.steps or sizes.steps[name], arguments.cache)
-        rows = list(measure_case(case, here, arguments.repeats, arguments.cache))
+        rows = list(measure_case(case, here, arguments))
         tables[name] = {"title": case.title, "rows": rows}
         print(f"\n({name}) {case.title}\n\n{to_markdown(readable(rows))}", flush=True)
         if name == "a" and arguments.export is not None:
@@ -176,12 +181,24 @@ def parse_arguments() -> argparse.Namespace:
     sleep.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     sleep.add_argument("--plot", type=Path, metavar="FILE.png", help="draw case c")
     sleep.add_argument("--export", type=Path, metavar="FILE.npz", help="write the workload of case a for another simulator")
+    sleep.add_argument("--keep-memory", action="store_true", help="use freed memory again at once, as run.py does")
     sleep.add_argument("--quick", action="store_true", help="tiny networks: does the benchmark work?")
     arguments = parser.parse_args()
-    for option, case in (("plot", "c"), ("export", "a")):
-        if getattr(arguments, option) is not None and case not in arguments.case:
-            parser.error(f"--{option} needs case {case}: add it, --case {' '.join([*arguments.case, case])}")
+    refusal = refuse(arguments)
+    if refusal is not None:
+        parser.error(refusal)
     return arguments
+
+
+def refuse(arguments: argparse.Namespace) -> str | None:
+    """Why a file asked for could not be written after all the measuring, if so."""
+    for option, case in (("plot", "c"), ("export", "a"), ("json", None)):
+        path = getattr(arguments, option)
+        if path is not None and case not in (None, *arguments.case):
+            return f"--{option} needs case {case}: add it, --case {' '.join([*arguments.case, str(case)])}"
+        if path is not None and not path.parent.is_dir():
+            return f"--{option} {path}: there is no folder {path.parent}: make it, or name another"
+    return None
 
 
 def backend_names(text: str) -> list[str]:

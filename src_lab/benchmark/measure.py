@@ -1,5 +1,7 @@
 """What one backend needs for one workload, measured in a process of its own."""
 
+import ctypes
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -18,6 +20,7 @@ import torch
 
 from src_lab.benchmark.workloads import Recipe, Workload, trained_network
 from src_lab.config import RunConfig
+from src_lab.runtime import prepare
 from src_lab.sleep import SleepConfig, SleepResult
 from src_lab.sleep.backend import Record
 from src_lab.sleep.chain import find_layers
@@ -29,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 COMPILED = ("numba", "triton")
-PRELOADED = ["src_lab.benchmark.measure", "src_lab.benchmark.report"]
+PRELOADED = ["src_lab.benchmark.measure"]
 """What takes long to import in the processes of `isolated`: the server that they fork from imports it once."""
 REFERENCE_VISITS = 1_000_000_000
 """Weights that `reference` may visit per run: its cost per step hardly varies, so few steps tell it."""
@@ -43,7 +46,7 @@ class Speed:
                                     change of a weight however late it is made, and without copying weights in and out
     copy_cpu_ms                     that sleep of no steps: weights copied in and out
     memory_mb                       peak memory of one network asleep, less that before and less one copy of its weights:
-                                    resident memory of a fresh process (CPU; None where the system does not tell), or
+                                    resident memory of a fresh process (CPU; None elsewhere than on Linux with glibc), or
                                     what PyTorch allocated (GPU)
     spikes_per_step                 of each layer, mean over steps and networks
     spikes, first_spikes            digests of who spiked when: in all steps, and in the first `compared` of them
@@ -65,15 +68,20 @@ def device_of(backend: str) -> str:
     return "cuda" if backend == "triton" else "cpu"
 
 
-def measure(recipe: Recipe, backend: str, repeats: int) -> Speed:
-    """Measure one backend on one workload. To be called in a fresh process (`isolated`), for the memory's sake."""
+def measure(recipe: Recipe, backend: str, repeats: int, keep_memory: bool = False) -> Speed:
+    """Measure one backend on one workload. To be called in a fresh process (`isolated`), for the memory's sake.
+
+    keep_memory  compute as run.py does, whose freed memory is used again at once (`src_lab.runtime`)
+    """
+    if keep_memory:
+        prepare(threads=1)
     workload = recipe().to(device_of(backend))
     warm_up(backend, len(workload.alpha))
     visits = sum(w.numel() for network in workload.networks for w in network)
     everything = len(workload.input_spikes)
     compared = min(everything, max(2, REFERENCE_VISITS // visits))
     steps = compared if backend == "reference" else everything
-    memory = _memory_mb(workload, backend, steps)  # first, while no memory freed by other work lies about
+    memory = _memory_mb(workload, backend, steps)
     trace = workload.run(backend, steps, ("spikes", "spike_counts"))
     copying = [timed(partial(workload.run, backend, 0)) for _ in range(repeats)]
     sleeping = [timed(partial(workload.run, backend, steps)) for _ in range(repeats)]
@@ -177,9 +185,11 @@ def _peak_resident(reset: bool) -> int | None:
     """Bytes: the highest resident memory since the last reset (Linux: proc(5), VmHWM and clear_refs)."""
     try:
         if reset:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)  # or work would hide in memory that was freed but not given back
             Path("/proc/self/clear_refs").write_text("5")
         lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
+    except (OSError, AttributeError):
         return None
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 

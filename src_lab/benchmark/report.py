@@ -54,7 +54,7 @@ def readable(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
             "CPU ms/step": _numbers(table, "cpu_ms_per_step"),
             "x reference": _numbers(table, "ratio"),
             "copying, CPU ms": _numbers(table, "copy_cpu_ms"),
-            "MB beyond weights + copy": _numbers(table, "memory_mb", ".1f"),
+            "MB beyond weights + copy": _numbers(table, "memory_mb"),
             "spikes/step by layer": [" ".join(f"{n:.3g}" for n in spikes) for spikes in table.spikes_per_step],
             "spikes equal": [_verdict(row) for row in rows],
         }
@@ -95,8 +95,9 @@ def time_against_width(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _numbers(table: DataFrame, column: str, form: str = ".3g") -> list[str]:
-    return [NOT_MEASURED if isna(value) else format(value, form) for value in table[column]]
+def _numbers(table: DataFrame, column: str) -> list[str]:
+    """Three digits, or all of whole numbers."""
+    return [NOT_MEASURED if isna(x) else f"{x:,.0f}" if x >= 100 else f"{x:.3g}" for x in table[column]]
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ def sleep(
     layers = find_layers(model)
     _check_images(images, layers[0])
     before = [layer.weight() for layer in layers]
-    alpha, beta = _gains_and_thresholds(model, layers, before, images, config)
+    alpha, beta = gains_and_thresholds(model, layers, before, images, config)
     asleep = start(before, config, alpha, beta, backend)
     trace = Record.empty(config.iterations, before)
 
@@ -148,9 +148,10 @@ def _check_images(images: Tensor, first: SleepingLayer) -> None:
         )
 
 
-def _gains_and_thresholds(
+def gains_and_thresholds(
     model: nn.Module, layers: Sequence[SleepingLayer], weights: Sequence[Tensor], images: Tensor, config: SleepConfig
 ) -> tuple[list[float], list[float]]:
+    """alpha and beta of each layer of `model`, as `config` says and, with `scaling=data`, as `images` excite it."""
     factors = [1.0] * len(layers)
     if config.scaling == "data":
         maxima = _activation_maxima(model, layers, images)
