@@ -12,6 +12,8 @@ PyTorch's, and in float64 the weighted sum, whose order is not. f is a pure func
 the length of the blocks nor on when `weights` is called.
 """
 
+import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +35,8 @@ from src_lab.sleep.numba_compiled import (
     settle,
 )
 
+log = logging.getLogger(__name__)
+
 RULE_CODES = {"tadros": TADROS, "sigmoid": SIGMOID, "proportional": PROPORTIONAL}
 LOG_SPIKES = 1 << 16
 """Spikes that a log holds beside those of one more step: 4 bytes for each of its levels and spikes, 2.9 MB a layer."""
@@ -49,6 +53,15 @@ class Numba:
         self._layers = tuple(_layer(w, parameters, index, index == last) for index, w in enumerate(weights))
         self._scratch = _scratch(self._layers)
         self._steps_done = 0
+        self._compile(weights)
+
+    def _compile(self, weights: Sequence[Tensor]) -> None:
+        """Have the code compiled, or read from disk, before the first step, and say so where it took its time."""
+        started = time.perf_counter()
+        self._advance_block(torch.zeros(0, weights[0].shape[1], dtype=torch.bool), Record.empty(0, weights))
+        seconds = time.perf_counter() - started
+        if seconds > 1:
+            log.info("compiled the sleep kernel in %.1f s; it is kept on disk, so the next run has it at once", seconds)
 
     def advance(self, input_spikes: Tensor, record: Record) -> None:
         for start in range(0, len(input_spikes), BLOCK_STEPS):
