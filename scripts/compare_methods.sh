@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The comparison of docs/results/: every method on split MNIST, then the paper's setting. About two hours on two cores.
+# The comparison of docs/results/: every method on split MNIST, then the paper's setting. About 90 minutes of CPU time.
 #   scripts/compare_methods.sh [SEEDS] [FOLDER]        e.g. scripts/compare_methods.sh 'range(0,5)' outputs
 # Finished runs are skipped, so it can be stopped and started again.
 set -euo pipefail
