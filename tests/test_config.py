@@ -81,7 +81,6 @@ WRONG = [
     ("dataset.task_order=[0,0,1,2,3]", "dataset.task_order"),
     ("dataset.samples_per_task=99999", "dataset.samples_per_task=99999 is too many"),
     ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
-    ("sleep.backend=triton", "sleep.backend=triton needs"),
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("device=tpu", "device=tpu cannot be used: allowed are auto"),
     # what Hydra itself cannot read
