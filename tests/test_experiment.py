@@ -12,23 +12,11 @@ import yaml
 from src_lab import metrics
 from src_lab.config import RunConfig
 from src_lab.experiment import run
+from src_lab.run_folder import ACCURACY_COLUMNS
 from tests.test_config import CHOICES, compose
 
 DIGITS = ["dataset=digits", "model.widths=[40,40]", "train.learning_rate=0.2", "train.epochs=4", "threads=1"]
 AWAKE = ["sleep.alpha_scale=[2,0.3,1]", "sleep.iterations=60", "sleep.bonus_iterations=10"]
-COLUMNS = [
-    "run_id",
-    "dataset",
-    "model",
-    "method",
-    "seed",
-    "stage",
-    "trained_task",
-    "sleep_step",
-    "eval_task",
-    "accuracy",
-    "n_test",
-]
 PAPER = ["sleep.stimulus.samples_per_step=null", "sleep.scaling=data"]
 WINDOW = ["sleep.stimulus.mask=window", "sleep.stimulus.window=4"]
 VARIANTS = [
@@ -64,7 +52,7 @@ def test_a_run_leaves_consistent_files(overrides: list[str], tmp_path: Path) -> 
     values = json.loads((tmp_path / "metrics.json").read_text())
     tasks = config.dataset.num_tasks
 
-    assert list(accuracy.columns)[:11] == COLUMNS
+    assert list(accuracy.columns)[:11] == list(ACCURACY_COLUMNS)
     assert list(results.columns) == ["Approach", "Stage", "steps", *(f"Task {k}" for k in range(tasks)), "Task All"]
     assert len(accuracy) == tasks * len(results)
     assert accuracy["accuracy"].between(0, 1).all()
