@@ -3,7 +3,7 @@ VENV ?= .venv
 ARGS ?= method=src
 BIN := $(VENV)/bin
 
-.PHONY: help install run test check clean
+.PHONY: help install run test fashion check clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -19,8 +19,13 @@ $(VENV)/.installed: pyproject.toml
 run: install ## run one experiment: make run ARGS='method=sequential seed=1'
 	$(BIN)/python run.py $(ARGS)
 
-test: install ## run the tests
+test: install fashion ## run the tests
 	$(BIN)/python -m pytest
+
+fashion: ## fetch Debian's package of Fashion-MNIST, which the tests read, where it can be
+	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; } \
+		|| echo "Fashion-MNIST is missing and its tests will fail: apt-get install dataset-fashion-mnist"
 
 check: install ## style and types: ruff and mypy --strict
 	$(BIN)/ruff check .
