@@ -2,18 +2,21 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?= method=src
 BIN := $(VENV)/bin
+# Named after this checkout, so that an environment kept elsewhere is pointed at the checkout that uses it.
+INSTALLED := $(VENV)/.installed$(subst /,-,$(CURDIR))
 
 .PHONY: help install run test fashion check clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
-install: $(VENV)/.installed ## create the virtual environment and install everything
+install: $(INSTALLED) ## create the virtual environment and install everything
 
-$(VENV)/.installed: pyproject.toml
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("src_lab needs Python 3.11 or newer, not " + sys.version.split()[0] + ": make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	rm -f $(VENV)/.installed*
 	touch $@
 
 run: install ## run one experiment: make run ARGS='method=sequential seed=1'
