@@ -127,6 +127,11 @@ def _check_together(config: RunConfig) -> None:
         if key != "alpha" or config.sleep.scaling == "fixed":
             config.sleep.per_layer(key, layers)
     choose(config.sleep.backend, device)
+    if config.sleep.keep_best and config.sleep.record_every is None:
+        raise ConfigError(
+            "sleep.keep_best=true needs recorded steps to choose from, but sleep.record_every=null: give a number of steps, "
+            "e.g. sleep.record_every=100"
+        )
     if config.model.bias:
         raise ConfigError(
             f"model.bias=true is not possible with method.sleep_after={config.method.sleep_after}: sleep has no rule for "

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from src_lab.data import Split
+from src_lab.metrics import overall_accuracy
 
 BATCH = 1000
 """Images per forward pass: large enough for full speed, 16 MB per layer of 4000 units."""
@@ -33,6 +35,11 @@ def evaluate(
 ) -> list[Accuracy]:
     """Accuracy on each (images, their task's classes); `adjust` is a method's say in the outputs."""
     return [_accuracy(predict(model, split.images), split.labels, classes, adjust) for split, classes in splits]
+
+
+def overall(accuracies: Sequence[Accuracy]) -> float:
+    """Share of all images of all tasks classified right, NaN when a task was not measured."""
+    return overall_accuracy(np.array([a.accuracy for a in accuracies]), np.array([float(a.n_test) for a in accuracies]))
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:

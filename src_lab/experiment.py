@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from src_lab.config import RunConfig, device_of
 from src_lab.data import Task, load_stream
-from src_lab.evaluation import Accuracy, evaluate
+from src_lab.evaluation import Accuracy, evaluate, overall
 from src_lab.methods import METHODS, Context, Method
-from src_lab.metrics import overall_accuracy
 from src_lab.results import Clock, Log, write_config, write_results, write_trace
 from src_lab.runtime import prepare
 from src_lab.sleep import load_weights
@@ -50,7 +47,7 @@ def run(config: RunConfig, folder: Path) -> tuple[Log, dict[str, Any]]:
         validation = measure(method, stream.tasks, stages[-1], "validation")
     if trace.rows:
         write_trace(trace.table(), folder)
-    return log, write_results(log, folder, clock.totals() | {"validation_accuracy": _overall(validation)})
+    return log, write_results(log, folder, clock.totals() | {"validation_accuracy": overall(validation)})
 
 
 def measure(method: Method, tasks: tuple[Task, ...], current: Task | None, split: str = "test") -> list[Accuracy]:
@@ -69,8 +66,3 @@ def _sleep(
     if config.sleep.keep_best and watch is not None and watch.best_weights is not None:
         load_weights(method.network, watch.best_weights)
     return slept.steps
-
-
-def _overall(accuracies: list[Accuracy]) -> float:
-    n_test = np.array([a.n_test for a in accuracies], dtype=float)
-    return overall_accuracy(np.array([a.accuracy for a in accuracies]), n_test) if n_test.all() else float("nan")

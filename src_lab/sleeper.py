@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src_lab.config import RunConfig
 from src_lab.data import Stream, Task
 from src_lab.rng import generator
+from src_lab.settings import ConfigError
 from src_lab.sleep import SleepResult, SleepState, sleep
 from src_lab.sleep.stimulus import image_sides
 
@@ -16,7 +17,8 @@ from src_lab.sleep.stimulus import image_sides
 class Sleeper:
     """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image.
 
-    Raises ConfigError at once when the run will sleep and its images do not fit the stimulus.
+    Raises ConfigError at once when the run will sleep and its images do not fit the stimulus, or lack the
+    validation part that `sleep.keep_best` chooses by.
     """
 
     def __init__(self, config: RunConfig, stream: Stream, stages: int) -> None:
@@ -27,6 +29,11 @@ class Sleeper:
         self._mean: Tensor | None = None
         self._seen = 0
         if config.sleeps:
+            if config.sleep.keep_best and not all(len(task.validation) for task in stream.tasks):
+                raise ConfigError(
+                    "sleep.keep_best=true needs validation images in every task: set dataset.validation_per_task, e.g. "
+                    "dataset.validation_per_task=100"
+                )
             image_sides(stream.tasks[0].train.images[:1].view(-1, *self._shape), config.sleep.stimulus)
 
     def see(self, task: Task) -> None:

@@ -4,13 +4,11 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from src_lab.data import Task
-from src_lab.evaluation import Adjust, evaluate
-from src_lab.metrics import overall_accuracy
+from src_lab.evaluation import Adjust, evaluate, overall
 from src_lab.sleep import SleepState, load_weights
 
 
@@ -60,6 +58,4 @@ class Watch:
 
     def _accuracies(self, split: str) -> tuple[list[float], float]:
         measured = evaluate(self.twin, [(getattr(task, split), task.classes) for task in self.trace.tasks], self.adjust)
-        values = [m.accuracy for m in measured]
-        sizes = np.array([m.n_test for m in measured], dtype=float)
-        return values, overall_accuracy(np.array(values), sizes) if sizes.all() else float("nan")
+        return [m.accuracy for m in measured], overall(measured)

@@ -82,6 +82,11 @@ WRONG = [
     ("dataset.samples_per_task=99999", "dataset.samples_per_task=99999 is too many"),
     ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
+    ("sleep.keep_best=true", "sleep.keep_best=true needs recorded steps"),
+    (
+        "sleep.keep_best=true sleep.record_every=10 dataset.validation_per_task=0",
+        "sleep.keep_best=true needs validation images",
+    ),
     ("device=tpu", "device=tpu cannot be used: allowed are auto"),
     # what Hydra itself cannot read
     ("sleep.inc", "sleep.inc cannot be read: write KEY=VALUE"),

@@ -68,7 +68,7 @@ class IdxFiles:
 
     def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
         """Images (n, height, width) uint8 and labels (n,) int64 of the training or the test files."""
-        # Imported here, for torchvision takes two seconds, which a refused setting need not wait for.
+        # Imported here, for torchvision is slow to load, which a refused setting need not wait for.
         from torchvision.datasets.mnist import (  # type: ignore[import-untyped]  # torchvision ships no types
             read_image_file,
             read_label_file,

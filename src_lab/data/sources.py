@@ -100,7 +100,7 @@ def digits(_root: Path) -> Source:
     There is no published division: 80 % train, 20 % test, the same share of every class, always the same images. File
     order is the order of that division.
     """
-    # Imported here, for it costs every other data set a second.
+    # Imported here, for it is slow to load and no other data set needs it.
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # scikit-learn ships no types
     from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
