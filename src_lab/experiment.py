@@ -1,68 +1,190 @@
 """One run: the task loop, from a checked configuration to the files in its folder."""
 
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from src_lab.config import RunConfig, device_of
+from src_lab.cache import Cache
+from src_lab.checkpoint import Checkpoints
+from src_lab.config import RunConfig, cache_of, device_of
 from src_lab.data import Task, load_stream
 from src_lab.evaluation import Accuracy, evaluate, overall
+from src_lab.files import alone_at, remove_partial
+from src_lab.fingerprint import fingerprint
 from src_lab.methods import METHODS, Context, Method
-from src_lab.results import Clock, Log, write_config, write_results, write_trace
+from src_lab.results import Clock, Log, Stage, discard, finished, write_config, write_results, write_trace
 from src_lab.runtime import prepare
+from src_lab.settings import ConfigError
 from src_lab.sleep import load_weights
-from src_lab.sleeper import Sleeper
+from src_lab.sleeper import Phase, Sleeper
 from src_lab.trace import SleepTrace
 
+log = logging.getLogger(__name__)
 
-def run(config: RunConfig, folder: Path) -> tuple[Log, dict[str, Any]]:
+AfterStage = Callable[[int, Callable[[], float]], None]
+"""Called with the number of stages done and a function that measures the validation accuracy of the tasks met so far; may
+raise to stop the run, which then stands as interrupted and can go on later."""
+
+
+def ensure(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) -> dict[str, Any]:
+    """The metrics of the run that `folder` holds, or shall hold: run now unless finished, from where it was interrupted.
+
+    Another process at the same run is waited for. Raises ConfigError when the folder holds another run, and what `run`
+    raises.
+    """
+    done = _finished(config, folder)
+    if done is None or config.force:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone_at(folder / ".lock", f"another process is at this run, {folder}: waiting for it"):
+            now = _finished(config, folder)
+            if now is None or (config.force and now == done):  # else the other process has just finished it
+                if now is not None:
+                    discard(folder)
+                    Checkpoints.clear(folder)
+                return run(config, folder, after_stage)[1]
+            done = now
+    log.info("this run is finished already (force=true runs it again)")
+    Checkpoints.clear(folder)  # left by a process that was killed after its last word
+    return done
+
+
+def _finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+    done = finished(folder)
+    if done is not None and done.get("run_id") != config.run_id and not config.force:
+        raise ConfigError(
+            f"hydra.run.dir={folder} holds another run, {done.get('run_id')}, not {config.run_id}: choose another folder, "
+            "or force=true to replace it"
+        )
+    return done
+
+
+@dataclass
+class Progress:
+    """What a run has found so far, beside its networks."""
+
+    clock: Clock
+    log: Log
+    trace: SleepTrace
+    cache: Cache | None
+    validation: dict[str, float] = field(default_factory=dict)
+    """Validation accuracy of the tasks met, by number of stages done, where someone asked."""
+
+    def as_json(self) -> dict[str, Any]:
+        found = {"rows": self.log.rows, "trace": self.trace.rows, "validation": self.validation}
+        return found | self.costs()
+
+    def costs(self) -> dict[str, Any]:
+        """Seconds, and how many trainings the cache has spared."""
+        return {"reused_trainings": self.cache.reused if self.cache else 0} | self.clock.totals()
+
+    def has_validated(self, stage: int) -> bool:
+        return str(stage + 1) in self.validation
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.log.rows, self.trace.rows, self.validation = saved["rows"], saved["trace"], saved["validation"]
+        self.clock = Clock.resumed(saved)
+        if self.cache is not None:
+            self.cache.reused = saved["reused_trainings"]
+
+
+def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) -> tuple[Log, dict[str, Any]]:
     """Train, evaluate, sleep, evaluate, for every stage of the method; write the results into `folder`.
 
-    Returns the accuracies and the metrics. Raises ConfigError, DivergedError, NonFiniteError or OSError.
+    Goes on from the last checkpoint there. Returns the accuracies and the metrics. Raises ConfigError, DivergedError,
+    NonFiniteError or OSError.
     """
     prepare(config.threads)
-    clock = Clock()
     stream = load_stream(config.dataset, config.seed)
-    context = Context(config.model, config.train, stream, config.seed, device_of(config))
+    device = device_of(config)
+    cache = cache_of(config)
+    context = Context(config.model, config.train, stream, config.seed, device, cache)
     method = METHODS[config.method.name](context, config.method)
     stages = method.stages()
     sleeper = Sleeper(config, stream, len(stages))
+    now = Progress(Clock(), Log(config, method.label), SleepTrace(stream.tasks), cache)
+    checkpoints = Checkpoints(folder, config.run_id, fingerprint(device))
+    done = _resume(method, now, checkpoints)
+    remove_partial(folder)
     write_config(config, folder)
 
-    log = Log(config, method.label)
-    trace = SleepTrace(stream.tasks)
-    with clock.phase("evaluate"):
-        log.add("initial", measure(method, stream.tasks, None))
-    for stage, task in enumerate(stages):
-        with clock.phase("train"):
-            method.learn(task)
-        with clock.phase("evaluate"):
-            log.add("train", measure(method, stream.tasks, task), task.index)
-        sleeper.see(task)
-        if sleeper.due(stage):
-            steps = _sleep(method, sleeper, trace, config, stage, task, clock)
-            with clock.phase("evaluate"):
-                log.add("sleep", measure(method, stream.tasks, task), task.index, steps)
-    log.repeat_last_as("final")
-    with clock.phase("evaluate"):
-        validation = measure(method, stream.tasks, stages[-1], "validation")
-    if trace.rows:
-        write_trace(trace.table(), folder)
-    return log, write_results(log, folder, clock.totals() | {"validation_accuracy": overall(validation)})
+    if not done and config.evaluate == "each_stage":
+        _record(method, stream.tasks, None, now, "initial")
+    for step, (stage, phase) in enumerate(sleeper.plan(), start=1):
+        task = stages[stage]
+        if phase == "train":
+            sleeper.see(task)
+        if step > done:
+            slept = _advance(method, sleeper, now, config, stage, phase, task)
+            if config.evaluate == "each_stage":
+                _record(method, stream.tasks, task, now, phase, slept)
+            checkpoints.save(step, method.state(), now.as_json())
+        if after_stage is not None and sleeper.ends_stage(stage, phase) and (step >= done or now.has_validated(stage)):
+            after_stage(stage + 1, partial(_validate, method, stages, stage, now))
+    if config.evaluate == "each_stage":
+        now.log.repeat_last_as("final")
+    else:
+        _record(method, stream.tasks, stages[-1], now, "final")
+    with now.clock.phase("evaluate"):
+        validation = overall(measure(method, stream.tasks, stages[-1], "validation"))
+    if now.trace.rows:
+        write_trace(now.trace.table(), folder)
+    extra = {"validation_accuracy": validation, "stage_validation": now.validation}
+    metrics = write_results(now.log, folder, now.costs() | extra)
+    checkpoints.clear(folder)
+    return now.log, metrics
 
 
-def measure(method: Method, tasks: tuple[Task, ...], current: Task | None, split: str = "test") -> list[Accuracy]:
+def measure(method: Method, tasks: Sequence[Task], current: Task | None, split: str = "test") -> list[Accuracy]:
     """Accuracy of the method's network on every task, after learning `current` (None: nothing yet)."""
     adjust = None if current is None else method.adjust(current)
     return evaluate(method.network, [(getattr(task, split), task.classes) for task in tasks], adjust)
 
 
-def _sleep(
-    method: Method, sleeper: Sleeper, trace: SleepTrace, config: RunConfig, stage: int, task: Task, clock: Clock
-) -> int:
-    """Let the method's network sleep, watched when `sleep.record_every` says so; returns the steps slept."""
-    watch = trace.watch(method.network, task.index, method.adjust(task)) if config.sleep.record_every else None
-    with clock.phase("sleep"):
+def _resume(method: Method, now: Progress, checkpoints: Checkpoints) -> int:
+    """Bring `method` and `now` to where the newest checkpoint stands; returns how many trainings and sleeps that is."""
+    found = checkpoints.latest()
+    if found is None:
+        return 0
+    step, state, progress = found
+    method.load_state(state)
+    now.restore(progress)
+    log.info("going on after %d of the run's trainings and sleeps", step)
+    return step
+
+
+def _record(
+    method: Method, tasks: Sequence[Task], current: Task | None, now: Progress, stage: Stage, steps: int | None = None
+) -> None:
+    """Measure the test accuracy on every task and note it."""
+    with now.clock.phase("evaluate"):
+        accuracies = measure(method, tasks, current)
+    trained = None if current is None or stage == "final" else current.index
+    now.log.add(stage, accuracies, trained, steps)
+
+
+def _advance(
+    method: Method, sleeper: Sleeper, now: Progress, config: RunConfig, stage: int, phase: Phase, task: Task
+) -> int | None:
+    """Train, or let the network sleep, watched when `sleep.record_every` says so; returns the steps slept, if any."""
+    if phase == "train":
+        with now.clock.phase("train"):
+            method.learn(task)
+        return None
+    watch = now.trace.watch(method.network, task.index, method.adjust(task)) if config.sleep.record_every else None
+    with now.clock.phase("sleep"):
         slept = sleeper.sleep(method.network, stage, watch)
     if config.sleep.keep_best and watch is not None and watch.best_weights is not None:
         load_weights(method.network, watch.best_weights)
     return slept.steps
+
+
+def _validate(method: Method, stages: Sequence[Task], stage: int, now: Progress) -> float:
+    """Validation accuracy over the tasks met up to `stage`, measured unless it has been."""
+    if not now.has_validated(stage):
+        with now.clock.phase("evaluate"):
+            met = measure(method, stages[: stage + 1], stages[stage], "validation")
+        now.validation[str(stage + 1)] = overall(met)
+    return now.validation[str(stage + 1)]

@@ -34,6 +34,13 @@ class Clock:
     cpu: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "sleep": 0.0, "evaluate": 0.0})
     started: tuple[float, float] = field(default_factory=lambda: (time.perf_counter(), time.process_time()))
 
+    @classmethod
+    def resumed(cls, totals: dict[str, dict[str, float]]) -> "Clock":
+        """A clock that goes on from what `totals` said."""
+        wall, cpu = dict(totals["wall_seconds"]), dict(totals["cpu_seconds"])
+        before = wall.pop("total"), cpu.pop("total")
+        return cls(wall, cpu, (time.perf_counter() - before[0], time.process_time() - before[1]))
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -119,7 +126,8 @@ class Log:
     def _matrix(self) -> metrics.Array:
         """R[k, j]: accuracy on task j at the last stage of trained task k, after its sleep if it slept."""
         last = {at[0]["trained_task"]: at for at in self._stages() if at[0]["trained_task"] is not None}
-        return np.array([[row["accuracy"] for row in at] for at in last.values()])
+        accuracies = [[row["accuracy"] for row in at] for at in last.values()]
+        return np.array(accuracies) if accuracies else np.empty((0, self.config.dataset.num_tasks))
 
 
 def stage_name(stage: Stage, task: int | None) -> str:
@@ -170,6 +178,12 @@ def finished(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def discard(folder: Path) -> None:
+    """Remove the results of the run in `folder`, first the file that says it is finished."""
+    for name in ("metrics.json", "accuracy.csv", "results.csv", "sleep_trace.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def git_commit() -> str | None:

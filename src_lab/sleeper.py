@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from src_lab.rng import generator
 from src_lab.settings import ConfigError
 from src_lab.sleep import SleepResult, SleepState, sleep
 from src_lab.sleep.stimulus import image_sides
+
+Phase = Literal["train", "sleep"]
 
 
 class Sleeper:
@@ -52,6 +55,17 @@ class Sleeper:
         """Whether the network sleeps after stage `stage` (0 is the first), as `method.sleep_after` says."""
         after = self._config.method.sleep_after
         return after == "each_task" or (after == "last_task" and stage == self._stages - 1)
+
+    def plan(self) -> list[tuple[int, Phase]]:
+        """What the run does, in order: (stage, train) and, where it is due, (stage, sleep)."""
+        return [
+            (stage, phase)
+            for stage in range(self._stages)
+            for phase in (("train", "sleep") if self.due(stage) else ("train",))
+        ]
+
+    def ends_stage(self, stage: int, phase: Phase) -> bool:
+        return phase == "sleep" or not self.due(stage)
 
     def steps(self, stage: int) -> int:
         return self._config.sleep.steps(stage)

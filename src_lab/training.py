@@ -1,16 +1,19 @@
 """Supervised training of one network on one set of images, by minibatch gradient descent with momentum."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from src_lab.cache import Cache
 from src_lab.data import Split
+from src_lab.fingerprint import fingerprint
 from src_lab.rng import generator, seed_for
 from src_lab.settings import NON_NEGATIVE, POSITIVE, Range, setting
+from src_lab.tensor_files import digest
 
 
 class DivergedError(FloatingPointError):
@@ -46,13 +49,16 @@ class Trainer:
     """Trains one network on one data set after another, as `config` says.
 
     `seed` fixes the order of the images and the dropout masks of every task, whatever else draws random numbers.
+    `cache` spares training what was trained before, in this run or another.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, seed: int) -> None:
+    def __init__(self, model: nn.Module, config: TrainConfig, seed: int, cache: Cache | None = None) -> None:
         self.model = model
         self.config = config
         self._seed = seed
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._cache = cache
+        self._optimizer: torch.optim.SGD | None = None
+        self._left: str | None = None
 
     def fit(self, data: Split, *purpose: str | int) -> None:
         """Train for `config.epochs` epochs; `purpose` names the random stream, the task's index say.
@@ -61,6 +67,52 @@ class Trainer:
         """
         if self._optimizer is None or not self.config.keep_momentum:
             self._optimizer = self._new_optimizer()
+        if self._cache is None:
+            return self._train(data, *purpose)
+        found = digest(self.state())
+        if self._left not in (None, found):
+            # A network that something other than training has changed, a sleep say, is one of as many as there are
+            # settings of that: keeping it would only push out what others can use.
+            return self._train(data, *purpose)
+        self.load_state(self._cache.get(self._key(found, data, *purpose), lambda: self._trained(data, *purpose)))
+        self._left = digest(self.state())
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """The network and, where the next task goes on with it, the optimizer's momentum, by name."""
+        return self.model.state_dict(prefix="network.") | self.momentum()
+
+    def momentum(self) -> dict[str, Tensor]:
+        """The momentum of each parameter that has one; none where every task starts with a new optimizer."""
+        if self._optimizer is None or not self.config.keep_momentum:
+            return {}
+        state = self._optimizer.state
+        buffers = {name: state[p].get("momentum_buffer") for name, p in self.model.named_parameters() if p in state}
+        return {f"momentum.{name}": buffer for name, buffer in buffers.items() if buffer is not None}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        self.model.load_state_dict(part(state, "network."))
+        self._optimizer = self._new_optimizer()
+        parameters = dict(self.model.named_parameters())
+        for name, buffer in part(state, "momentum.").items():
+            parameter = parameters[name]
+            self._optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter.device, copy=True)
+
+    def _key(self, found: str, data: Split, *purpose: str | int) -> str:
+        """The name of what training will end in: a hash of all that it depends on."""
+        streams = [seed_for(self._seed, stream, *purpose) for stream in ("order", "dropout")]
+        device = next(self.model.parameters()).device
+        settings = {key: value for key, value in asdict(self.config).items() if key != "name"}
+        facts = [found, repr(self.model), settings, streams, fingerprint(device)]
+        return digest({"images": data.images, "labels": data.labels}, *facts)
+
+    def _trained(self, data: Split, *purpose: str | int) -> dict[str, Tensor]:
+        self._train(data, *purpose)
+        return self.state()
+
+    def _train(self, data: Split, *purpose: str | int) -> None:
+        assert self._optimizer is not None
         device = next(self.model.parameters()).device
         images, labels = data.images.to(device), data.labels.to(device)
         order = generator(self._seed, "order", *purpose)
@@ -90,8 +142,13 @@ class Trainer:
         self._optimizer.step()
         return loss.detach()
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
+    def _new_optimizer(self) -> torch.optim.SGD:
         # The fused update passes over the weights once where the default passes three times.
         return torch.optim.SGD(
             self.model.parameters(), lr=self.config.learning_rate, momentum=self.config.momentum, fused=True
         )
+
+
+def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

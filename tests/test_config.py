@@ -9,7 +9,7 @@ import pytest
 import run as entrypoint
 from src_lab.config import parse, register_resolvers
 
-SMALL = ["dataset=digits", "model.widths=[20,20]"]
+SMALL = ["dataset=digits", "model.widths=[20,20]", "cache=off"]
 
 
 def compose(*overrides: str):
@@ -70,6 +70,9 @@ WRONG = [
     ("model.dropout=1", "model.dropout=1 is not allowed"),
     ("seed=-1", "seed=-1 is not allowed: must be a whole number >= 0"),
     ("threads=0", "threads=0 is not allowed: must be a whole number >= 1"),
+    ("cache_gb=-1", "cache_gb=-1 is not allowed: must be a number >= 0; e.g. cache_gb=10"),
+    ("evaluate=never", "evaluate=never is not allowed: must be one of each_stage, final"),
+    ("cache=null", "cache=null is not allowed: must be a text; e.g. cache=off"),
     # missing
     ("seed=???", "seed is missing: give a whole number >= 0"),
     # impossible together
@@ -134,6 +137,8 @@ def test_the_identity_of_a_run_is_what_it_computes() -> None:
     plain = compose(*SMALL)
     assert compose(*SMALL, "seed=7").hash == plain.hash
     assert compose(*SMALL, "name=other", "force=true", "dataset.root=/elsewhere").hash == plain.hash
+    assert compose(*SMALL, "cache=auto", "cache_gb=1").hash == plain.hash
+    assert compose(*SMALL, "evaluate=final").hash != plain.hash
     assert compose(*SMALL, "sleep.inc=0.03").hash != plain.hash
     assert compose(*SMALL, "sleep.inc=1e-3").hash == plain.hash, "0.001 written otherwise"
     assert compose(*SMALL, "seed=7").run_id == f"src-{plain.hash}-s7"

@@ -15,7 +15,7 @@ from src_lab.experiment import run
 from src_lab.run_folder import ACCURACY_COLUMNS
 from tests.test_config import CHOICES, compose
 
-DIGITS = ["dataset=digits", "model.widths=[40,40]", "train.learning_rate=0.2", "train.epochs=4", "threads=1"]
+DIGITS = ["dataset=digits", "model.widths=[40,40]", "train.learning_rate=0.2", "train.epochs=4", "threads=1", "cache=off"]
 AWAKE = ["sleep.alpha_scale=[2,0.3,1]", "sleep.iterations=60", "sleep.bonus_iterations=10"]
 PAPER = ["sleep.stimulus.samples_per_step=null", "sleep.scaling=data"]
 WINDOW = ["sleep.stimulus.mask=window", "sleep.stimulus.window=4"]
@@ -87,6 +87,21 @@ def test_metrics_are_those_of_the_accuracy_table(tmp_path: Path) -> None:
     assert values["forgetting"] == pytest.approx(metrics.forgetting(r))
     assert values["bwt"] == pytest.approx(metrics.backward_transfer(r))
     assert list(slept.groupby("trained_task")["sleep_step"].first()) == [60, 70, 80, 90, 100]
+
+
+def test_evaluating_at_the_end_only_gives_the_same_end(tmp_path: Path) -> None:
+    frames, metrics_ = [], []
+    for when in ("each_stage", "final"):
+        (tmp_path / when).mkdir()
+        _, values = run(configured("method=src", f"evaluate={when}", *AWAKE), tmp_path / when)
+        accuracy = pd.read_csv(tmp_path / when / "accuracy.csv")
+        frames.append(accuracy[accuracy.stage == "final"].reset_index(drop=True))
+        metrics_.append(values)
+    assert list(pd.read_csv(tmp_path / "final" / "results.csv")["Stage"]) == ["After Training"]
+    columns = ["eval_task", "accuracy", "n_test", "accuracy_task_aware"]
+    assert frames[0][columns].equals(frames[1][columns])
+    assert metrics_[0]["validation_accuracy"] == metrics_[1]["validation_accuracy"]
+    assert metrics_[1]["forgetting"] is None, "not measured"
 
 
 def test_joint_training_has_nothing_to_forget(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """What a continual-learning method is, and what it gets to work with."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from src_lab.cache import Cache
 from src_lab.data import Stream, Task
 from src_lab.evaluation import Adjust
 from src_lab.models import ModelConfig, build_model
 from src_lab.settings import setting
-from src_lab.training import TrainConfig, Trainer
+from src_lab.training import TrainConfig, Trainer, part
 
 SleepAfter = Literal["never", "each_task", "last_task"]
 
@@ -34,6 +36,7 @@ class Context:
     stream: Stream
     seed: int
     device: torch.device
+    cache: Cache | None = None
 
     def new_network(self, *purpose: str | int, model: ModelConfig | None = None) -> nn.Sequential:
         """A fresh network on the run's device, in evaluation mode; equal purposes give equal initial weights."""
@@ -42,7 +45,7 @@ class Context:
         return network.to(self.device).eval()
 
     def new_trainer(self, network: nn.Module) -> Trainer:
-        return Trainer(network, self.train, self.seed)
+        return Trainer(network, self.train, self.seed, self.cache)
 
 
 class Method(ABC):
@@ -72,6 +75,14 @@ class Method(ABC):
     @abstractmethod
     def learn(self, task: Task) -> None:
         """Learn one stage."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the stages to come depend on, by name: what a checkpoint holds. The network, unless more."""
+        return self.network.state_dict(prefix="network.")
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on, in a method just made, from what `state` gave."""
+        self.network.load_state_dict(part(state, "network."))
 
     def adjust(self, current: Task) -> Adjust | None:  # noqa: ARG002  # for methods that use it
         """A change to the outputs when evaluating after `current`; None for the plain decision."""

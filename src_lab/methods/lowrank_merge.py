@@ -1,15 +1,17 @@
 """One low-rank network per task, combined: the Python program's low-rank merge and concat."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src_lab.data import Task
 from src_lab.methods.base import Context, Method, MethodConfig
 from src_lab.models import LowRankLinear, ModelConfig
 from src_lab.settings import ConfigError, setting
+from src_lab.training import part
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,17 @@ class LowRankMerge(Method):
         self._context.new_trainer(expert).fit(task.train, task.index)
         self._experts.append(expert)
         self.network = _combine(self._experts, self._dense(), mean=not self._concat)
+
+    def state(self) -> dict[str, Tensor]:
+        experts = (expert.state_dict(prefix=f"expert.{index}.") for index, expert in enumerate(self._experts))
+        return super().state() | {name: tensor for expert in experts for name, tensor in expert.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state(state)
+        self._experts = []
+        while expert := part(state, f"expert.{len(self._experts)}."):
+            self._experts.append(self._context.new_network())
+            self._experts[-1].load_state_dict(expert)
 
     def _purpose(self, index: int) -> tuple[str | int, ...]:
         return ("task", index) if self._concat else ()

@@ -1,10 +1,13 @@
 """One network per task, all from one initial state, merged by averaging their weights."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from src_lab.data import Task
 from src_lab.methods.base import Context, Method, MethodConfig
+from src_lab.training import part
 
 
 class Merge(Method):
@@ -32,3 +35,13 @@ class Merge(Method):
                 self._sum[name] = self._sum[name] + parameter if name in self._sum else parameter.clone()
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(self._sum[name] / self._merged)
+
+    def state(self) -> dict[str, Tensor]:
+        sums = {f"sum.{name}": tensor for name, tensor in self._sum.items()}
+        return super().state() | sums | {"merged": torch.tensor(self._merged)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state(state)
+        device = next(self.network.parameters()).device
+        self._sum = {name: tensor.to(device) for name, tensor in part(state, "sum.").items()}
+        self._merged = int(state["merged"])

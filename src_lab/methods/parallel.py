@@ -1,6 +1,9 @@
 """Joint training on all tasks at once: the upper reference."""
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from src_lab.data import Split, Task
 from src_lab.methods.base import Context, Method, MethodConfig
@@ -23,6 +26,12 @@ class Parallel(Method):
 
     def learn(self, task: Task) -> None:
         self._trainer.fit(task.train, "joint")
+
+    def state(self) -> dict[str, Tensor]:
+        return self._trainer.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._trainer.load_state(state)
 
 
 def _joint_task(tasks: tuple[Task, ...]) -> Task:

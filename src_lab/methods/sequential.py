@@ -1,5 +1,9 @@
 """Tasks one after another on one network with one head: what forgets, and what sleep repairs."""
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from src_lab.data import Task
 from src_lab.methods.base import Context, Method, MethodConfig
 
@@ -21,3 +25,9 @@ class Sequential(Method):
 
     def learn(self, task: Task) -> None:
         self._trainer.fit(task.train, task.index)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._trainer.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._trainer.load_state(state)
