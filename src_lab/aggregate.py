@@ -6,7 +6,7 @@ NaN means not measured.
 
 import difflib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import pandas as pd
 from pandas import DataFrame, Series
 from scipy import stats  # type: ignore[import-untyped]  # ships no stubs
 
-from src_lab.run_folder import BrokenRun, FinishedRun, read, walk
+from src_lab.run_folder import BrokenRun, FinishedRun, read
 from src_lab.settings import ConfigError
+from src_lab.walk import walk
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,11 @@ NAMES = ["method", "model", "dataset", "train", "sleep"]
 GROUPING = ["approach", *NAMES, "settings"]
 """Columns whose values tell groups of runs apart unless the user names others."""
 WITHOUT_EFFECT = frozenset(
-    {"name", "seed", "device", "threads", "force", "analysis", "dataset.root"} | {f"{group}.name" for group in NAMES}
+    {"name", "seed", "device", "threads", "force", "analysis", "cache", "cache_gb", "dataset.root"}
+    | {f"{group}.name" for group in NAMES}
 )
 """Settings that never split a group: what a run is called, where it was computed, what watched it."""
+QUANTITIES = ("final_accuracy", "forgetting")
 CONFIDENCE = 0.95
 NO_SLEEP = "-"
 UNSET = "unset"
@@ -142,7 +145,7 @@ def summarise(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     seconds = [name for name in runs.table.columns if name.endswith("_seconds") and name not in groups]
     parts = [
         grouped.size().to_frame("n"),
-        *(_interval(grouped[name].agg(["mean", "std", "count"]), name) for name in ("final_accuracy", "forgetting")),
+        *(with_interval(grouped[name].agg(["mean", "std", "count"]), name) for name in QUANTITIES),
         grouped[seconds].mean(),
     ]
     return pd.concat(parts, axis=1).reset_index()
@@ -158,8 +161,27 @@ def group_columns(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     return DataFrame({name: runs.column(name) for name in names})
 
 
-def _interval(moments: DataFrame, name: str) -> DataFrame:
-    """Mean, std and count with Student's interval, columns named after the quantity."""
+def group_names(groups: DataFrame) -> list[str]:
+    """A name for the group in each row of group columns: the approach, with what tells it from others of that approach.
+
+    Groups made without an approach are named by all their columns.
+    """
+    names: dict[Hashable, str] = dict.fromkeys(groups.index, "")
+    by_approach = "approach" in groups
+    for approach, alike in groups.groupby("approach", dropna=False, sort=False) if by_approach else [("", groups)]:
+        telling = [name for name in alike if alike[name].nunique(dropna=False) > 1 or not by_approach]
+        for row, values in alike[telling].iterrows():
+            parts = [str(approach), *(_part(name, value) for name, value in values.items())]
+            names[row] = ", ".join(part for part in parts if part)
+    return list(names.values())
+
+
+def _part(name: Hashable, value: object) -> str:
+    return str(value) if name == "settings" else f"{name} {value}"
+
+
+def with_interval(moments: DataFrame, name: str) -> DataFrame:
+    """Mean, std and count with Student's interval: columns `name`_mean, _sd, _n, _low and _high."""
     frame = moments.rename(columns={"std": "sd", "count": "n"})
     half = stats.t.ppf((1 + CONFIDENCE) / 2, frame["n"] - 1) * frame["sd"] / frame["n"] ** 0.5
     return frame.assign(low=frame["mean"] - half, high=frame["mean"] + half).add_prefix(f"{name}_")

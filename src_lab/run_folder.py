@@ -1,19 +1,16 @@
-"""Run folders, read back: where they are, which are finished, and what a finished one says."""
+"""A run's folder, read back: whether it is finished, and what it says."""
 
 import csv
 import functools
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from src_lab.settings import ConfigError
 
 FINAL_STAGE = "After Training"
 ACCURACY_COLUMNS = (
@@ -56,32 +53,6 @@ class FinishedRun:
     config: dict[str, Any]
     numbers: dict[str, float]
     stages: list[dict[str, Any]]
-
-
-def walk(roots: Sequence[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Every run folder at or below `roots`, once, in order of name, beside None or why it cannot be listed.
-
-    A run folder holds a config.yaml or a metrics.json. Hidden folders are passed over (Hydra keeps a config.yaml in
-    `.hydra`). Links are followed, and a folder reached twice is told by its inode.
-
-    Raises ConfigError for a root that is not a folder.
-    """
-    seen: set[tuple[int, int]] = set()
-    for root in roots:
-        if not root.is_dir():
-            raise ConfigError(f"{root} is not a folder: give folders of runs, e.g. outputs")
-        unreadable: list[OSError] = []
-        for folder, below, files in os.walk(root, onerror=unreadable.append, followlinks=True):
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
-                below.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            if "config.yaml" in files or "metrics.json" in files:
-                yield Path(folder), None
-        for error in unreadable:
-            yield Path(error.filename), f"cannot be read: {error.strerror}"
 
 
 def read(folder: Path) -> FinishedRun:

@@ -11,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from src_lab.aggregate import find_runs, stage_accuracies, summarise
+from src_lab.comparison import compare
 from src_lab.config import parse, register_resolvers
 from src_lab.evaluation import Accuracy
 from src_lab.results import Clock, Log, write_config, write_results
@@ -169,6 +170,32 @@ def test_hydras_own_folder_is_no_run(tmp_path: Path) -> None:
     assert (len(runs.table), len(runs.problems)) == (1, 0)
 
 
+def test_trials_of_a_search_are_counted_only_where_it_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_run(tmp_path / "mine")
+    for search, mark in [("search-a", "study.db"), ("chosen", "search.yaml"), ("search-elsewhere", None)]:
+        make_run(tmp_path / search / "trial-0" / "s0", metrics={"run_id": search})
+        if mark:
+            (tmp_path / search / mark).write_text("")
+    make_run(tmp_path / "search-mine" / "run", metrics={"run_id": "search-mine"})
+    with caplog.at_level(logging.INFO):
+        assert find_runs([tmp_path]).table["run_id"].tolist() == ["mine", "search-mine"]
+    assert sorted(record.getMessage().partition(" holds the trials")[0] for record in caplog.records) == [
+        (tmp_path / name).as_posix() for name in ("chosen", "search-a", "search-elsewhere")
+    ]
+    for inside in ("search-a", "search-a/trial-0", "search-a/trial-0/s0"):
+        assert find_runs([tmp_path / inside]).table["run_id"].tolist() == ["search-a"]
+
+
+def test_a_run_folder_may_hold_runs_but_not_below_its_checkpoints(tmp_path: Path) -> None:
+    outer = make_run(tmp_path / "outer")
+    make_run(outer / "inner")
+    for name in ("checkpoints", ".hidden"):
+        make_run(outer / name / "no-run", metrics={"run_id": name})
+    runs = find_runs([tmp_path])
+    assert runs.table["run_id"].tolist() == ["outer", "inner"]
+    assert runs.problems.empty
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a folder: give folders of runs"):
         find_runs([tmp_path, tmp_path / "nowhere"])
@@ -325,17 +352,22 @@ def test_hundreds_of_runs_take_their_share_of_twenty_seconds_and_a_gigabyte_for_
         rewrite("metrics.json", '"run_id": "template"', f'"run_id": "run{index}"')(run)
         rewrite("config.yaml", "inc: 0.001", f"inc: {index // 5 / 1000}")(run)
         rewrite("config.yaml", "seed: 0", f"seed: {index % 5}")(run)
+        if index % 10 == 9:
+            (run / "metrics.json").unlink()
+    rewrite("config.yaml", "inc: 0.001", "inc: 0.0")(template)
 
     start = time.process_time()
     runs = find_runs([tmp_path])
     summary = summarise(runs)
     stage_accuracies(runs)
+    comparison = compare(runs, against="SRC, sleep.inc=0.0")
     seconds = time.process_time() - start
     tracemalloc.start()
     find_runs([tmp_path])
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert summary["n"].sum() == number
+    assert summary["n"].sum() == number - len(runs.problems) == 450
+    assert len(comparison.table) == len(summary) - 1 == 99
     assert seconds < 20 * number / 10_000
     assert peak_bytes < 1e9 * number / 10_000

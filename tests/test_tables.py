@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from src_lab.tables import write_tables
 from tests.make_runs import make_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "aggregate.py"
-TABLES = ["accuracy_table.png", "runs.csv", "summary.csv", "summary.md", "summary.tex"]
+TABLES = ["accuracy_table.png", "comparisons.csv", "comparisons.md", "runs.csv", "summary.csv", "summary.md", "summary.tex"]
 
 
 @pytest.fixture
@@ -58,13 +59,31 @@ def test_markdown_and_latex_give_percent_and_escape_names(outputs: Path) -> None
 def test_a_mean_over_fewer_runs_than_there_are_says_so(tmp_path: Path) -> None:
     make_run(tmp_path / "a", seed=0, accuracy=0.6)
     make_run(tmp_path / "b", seed=1, accuracy=None)
-    shown = write_tables(find_runs([tmp_path]), tmp_path, ["method", "total_seconds"])
+    shown = write_tables(find_runs([tmp_path]), tmp_path, ["method", "total_seconds"]).summary
     assert shown.loc[0, ["method", "total_seconds", "n", "final accuracy (%)"]].tolist() == [
         "src",
         "4.0",
         "1 of 2",
         "60.0",
     ]
+
+
+def test_differences_are_shown_in_points_with_their_interval(outputs: Path, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", "low_rank", 1, 0.7, metrics={"approach": "A | B & 50 %"})
+    make_run(tmp_path / "b", "low_rank", 2, 0.7, metrics={"approach": "A | B & 50 %"})
+    tables = write_tables(find_runs([outputs, tmp_path / "a", tmp_path / "b"]), tmp_path, ["approach"], "SRC")
+    header, _, row = (tmp_path / "comparisons.md").read_text().splitlines()
+    assert header == "| a | b | of | n | a - b (points) | 95 % CI (paired t) | 0 outside |"
+    # differences -56.4 -2 -7: mean -21.8, sd sqrt((34.6^2 + 19.8^2 + 14.8^2) / 2) = 30.0806, t(.975, 2) = 4.302653
+    assert row == r"| A \| B & 50 % | SRC | final accuracy | 3 | -21.8 ± 30.1 | -96.5 to +52.9 | no |"
+    assert pd.read_csv(tmp_path / "comparisons.csv")["difference_mean"].tolist() == pytest.approx([-0.218])
+    lines = str(tables).splitlines()
+    assert lines[3] == ""
+    assert lines[5].split()[-7:] == ["-21.8", "±", "30.1", "-96.5", "to", "+52.9", "no"]
+    assert lines[6] == f"6 runs; tables and picture in {tmp_path.as_posix()}"
+
+    write_tables(find_runs([tmp_path / "a"]), tmp_path)
+    assert not list(tmp_path.glob("comparisons.*"))
 
 
 def test_problems_are_written_only_while_there_are_any(outputs: Path) -> None:
@@ -78,7 +97,7 @@ def test_problems_are_written_only_while_there_are_any(outputs: Path) -> None:
 def write_half(path: Path) -> None:
     with replacing(path) as partial:
         partial.write_text("half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -98,7 +117,8 @@ def test_a_folder_that_cannot_be_written_is_refused(outputs: Path) -> None:
 def test_the_command_writes_into_the_first_folder_and_tells_what_it_left_out(outputs: Path) -> None:
     done = aggregate(outputs)
     assert (done.returncode, done.stderr) == (0, "")
-    first, header, *rows, last = done.stdout.splitlines()
+    first, header, *rows = done.stdout.split("\n\n")[0].splitlines()
+    last = done.stdout.splitlines()[-1]
     assert first == f"not counted: {outputs / 'killed'}: not finished"
     assert header.split()[:2] == ["approach", "method"]
     assert len(rows) == 2
@@ -112,7 +132,9 @@ def test_the_command_groups_warns_and_writes_where_it_is_told(outputs: Path, tmp
     assert done.returncode == 0
     assert done.stderr.startswith("WARNING: 2 runs are in one group")
     assert done.stderr.count("\n") == 1
-    assert sorted(file.name for file in (tmp_path / "new" / "tables").iterdir()) == TABLES
+    assert sorted(file.name for file in (tmp_path / "new" / "tables").iterdir()) == [
+        name for name in TABLES if not name.startswith("comparisons")
+    ]
     assert pd.read_csv(tmp_path / "new" / "tables" / "summary.csv")["n"].tolist() == [2]
 
 
@@ -120,6 +142,7 @@ def test_the_command_groups_warns_and_writes_where_it_is_told(outputs: Path, tmp
     ("arguments", "status", "message"),
     [
         (["outputs/killed"], 1, "no finished run in these folders"),
+        (["outputs", "--against", "base"], 2, "--against=base is not a group: allowed are A | B & 50 %; SRC"),
         (["outputs", "--by", "sleep.incc"], 2, "--by=sleep.incc is not a column: did you mean sleep.inc?"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import seaborn as sns  # type: ignore[import-untyped]  # ships no stubs
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 from pandas import DataFrame, Series, isna
 
+from src_lab.aggregate import group_names
 from src_lab.run_folder import FINAL_STAGE
 
 NOT_MEASURED = "-"
@@ -53,25 +54,11 @@ def mean_and_sd(mean: float, sd: float) -> str:
 
 
 def group_labels(stages: DataFrame) -> list[str]:
-    """Per row, a name of its group: the approach, with whatever tells it from others of that approach, and n.
-
-    Groups made without an approach are named by their columns.
-    """
+    """Per row, a name of its group and n, the number of runs where there are several."""
     keys = stages.index.to_frame(index=False).drop(columns="Stage")
     group = keys.groupby(list(keys), dropna=False, sort=False).ngroup()
     runs = Series(stages.xs("count", axis=1, level=1).to_numpy().max(axis=1)).groupby(group).transform("max")
-    labels: dict[Hashable, str] = dict.fromkeys(keys.index, "")
-    by_approach = "approach" in keys
-    for approach, alike in keys.groupby("approach", dropna=False, sort=False) if by_approach else [("", keys)]:
-        telling = [name for name in alike if alike[name].nunique(dropna=False) > 1 or not by_approach]
-        for row, values in alike[telling].iterrows():
-            parts = [str(approach), *(_part(name, value) for name, value in values.items())]
-            labels[row] = ", ".join(part for part in parts if part)
-    return [f"{label} (n={n})" if n > 1 else label for label, n in zip(labels.values(), runs, strict=True)]
-
-
-def _part(name: Hashable, value: object) -> str:
-    return str(value) if name == "settings" else f"{name} {value}"
+    return [f"{name} (n={n})" if n > 1 else name for name, n in zip(group_names(keys), runs, strict=True)]
 
 
 def _fitting(stages: DataFrame) -> tuple[DataFrame, str]:
