@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Named after this checkout, so that an environment kept elsewhere is pointed at the checkout that uses it.
 INSTALLED := $(VENV)/.installed$(subst /,-,$(CURDIR))
 
-.PHONY: help install run test fashion check clean
+.PHONY: help install run test fashion browser check clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -22,13 +22,18 @@ $(INSTALLED): pyproject.toml
 run: install ## run one experiment: make run ARGS='method=sequential seed=1'
 	$(BIN)/python run.py $(ARGS)
 
-test: install fashion ## run the tests
+test: install fashion browser ## run the tests
 	$(BIN)/python -m pytest
 
 fashion: ## fetch Debian's package of Fashion-MNIST, which the tests read, where it can be
 	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; } \
 		|| echo "Fashion-MNIST is missing and its tests will fail: apt-get install dataset-fashion-mnist"
+
+browser: ## fetch Debian's Chromium and its driver, in which the tests open reports, where they can be
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { test "$$(id -u)" = 0 \
+		&& command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium chromium-driver; } \
+		|| echo "Chromium is missing and the tests of reports will fail: apt-get install chromium chromium-driver"
 
 check: install ## style and types: ruff and mypy --strict
 	$(BIN)/ruff check .
