@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -58,6 +58,7 @@ def sleep(
     backend: str = "auto",
     callback: Callable[[int, SleepState], None] | None = None,
     mean_image: Tensor | None = None,
+    observe: Callable[[Record], None] | None = None,
 ) -> SleepResult:
     """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
@@ -69,6 +70,7 @@ def sleep(
     backend     see `simulate`
     callback    called with (step, state) every `config.record_every` steps (every 100 where that is null)
     mean_image  replaces the images' mean where one was carried along instead of old data
+    observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
 
     Weights are written when the whole sleep is over: an exception leaves the model as it was. Training flags, dtype and
     device stay. Returns the new weights and the spikes per step and layer. Raises ConfigError for a model that cannot
@@ -79,6 +81,8 @@ def sleep(
     before = [layer.weight() for layer in layers]
     alpha, beta = gains_and_thresholds(model, layers, before, images, config)
     asleep = start(before, config, alpha, beta, backend)
+    if observe is not None:
+        asleep = _Observed(asleep, before, observe)
     trace = Record.empty(config.iterations, before)
 
     def pause(step: int) -> None:
@@ -95,6 +99,24 @@ def sleep(
         layer.write(weight)
     _warn_if_silent(trace, slept, alpha, beta)
     return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept])
+
+
+class _Observed:
+    """A sleeping network that shows what its units do, stretch by stretch, so that nobody has to keep it all."""
+
+    def __init__(self, asleep: Backend, weights: Sequence[Tensor], observe: Callable[[Record], None]) -> None:
+        self._asleep = asleep
+        self._units = [len(weight) for weight in weights]
+        self._observe = observe
+
+    def advance(self, input_spikes: Tensor, record: Record) -> None:
+        spikes = [torch.zeros(len(input_spikes), units, dtype=torch.bool) for units in self._units]
+        seen = replace(record, spikes=spikes)
+        self._asleep.advance(input_spikes, seen)
+        self._observe(seen)
+
+    def weights(self) -> list[Tensor]:
+        return self._asleep.weights()
 
 
 def _advance(
