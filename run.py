@@ -1,37 +1,39 @@
 """The entrypoint: `python run.py method=src sleep.inc=0.03`; `python run.py --help` lists every setting."""
 
-import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from src_lab.config import ConfigError, explain, parse, register_resolvers
-from src_lab.experiment import run
-from src_lab.results import finished, read_results
+from src_lab.config import explain, parse, require_multirun
+from src_lab.experiment import ensure
+from src_lab.multirun import MultirunSweeper, RunsFailed
+from src_lab.results import read_results
+from src_lab.search.sweeper import SearchSweeper
 
-register_resolvers()
+for sweeper in (MultirunSweeper, SearchSweeper):
+    Plugins.instance().register(sweeper)  # they live outside of Hydra's plug-in folder
 
 
 @hydra.main(config_path=str(Path(__file__).parent / "conf"), config_name="config")
-def main(raw: DictConfig) -> float | None:
-    """Run what the composed configuration says, unless its folder holds it already; returns the validation accuracy."""
+def main(raw: DictConfig) -> float | dict[str, Any] | None:
+    """Run what the composed configuration says, unless its folder holds it already; returns the validation accuracy.
+
+    For a trial of a search, returns its outcome.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        config = parse(raw)
-        done = None if config.force else finished(folder)
-        if done is not None and done.get("run_id") != config.run_id:
-            raise ConfigError(
-                f"hydra.run.dir={folder} holds another run, {done.get('run_id')}, not {config.run_id}: "
-                "choose another folder, or force=true to replace it"
-            )
-        if done is None:
-            _, done = run(config, folder)
-        else:
-            logging.getLogger(__name__).info("this run is finished already (force=true runs it again)")
+        if "search" in raw:
+            from src_lab.search.trial import run_trial  # takes a second to import, which single runs need not wait for
+
+            return run_trial(raw, folder)
+        require_multirun(HydraConfig.get())
+        done = ensure(parse(raw), folder)
     except BaseException:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # Hydra made it before anything was checked
@@ -51,6 +53,10 @@ def cli() -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    except RunsFailed as error:
+        if wants_traceback:
+            raise
+        sys.exit(str(error))
     except Exception as error:
         message = None if wants_traceback else explain(error)
         if message is None:

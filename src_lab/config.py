@@ -1,7 +1,7 @@
 """The schema of a run: every group of `conf/`, checked before any work, and the identity of a run.
 
-YAML files hold the values, the dataclasses here and in the rooms that use them hold type, unit, range and source. The one
-module that knows Hydra.
+YAML files hold the values, the dataclasses here and in the rooms that use them hold type, unit, range and source. With
+`multirun` and `search.sweeper`, which Hydra calls, the one module that knows Hydra.
 """
 
 import hashlib
@@ -9,22 +9,28 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from hydra.conf import HydraConf
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src_lab.data import DatasetConfig
+from src_lab.cache import GIGABYTE, Cache
+from src_lab.cluster import explain_launch, explain_missing_launcher, jobs_at_once
+from src_lab.data import DatasetConfig, default_root
+from src_lab.inside.names import NAMES
 from src_lab.methods import METHODS, MethodConfig
 from src_lab.models import ModelConfig
-from src_lab.settings import ConfigError, Range, build, setting, unknown_key
+from src_lab.settings import NON_NEGATIVE, ConfigError, Range, build, setting, unknown_key
 from src_lab.sleep import NonFiniteError, SleepConfig
 from src_lab.sleep.simulate import choose
 from src_lab.training import DivergedError, TrainConfig
 
-NOT_IDENTITY = ("name", "seed", "force")
+NOT_IDENTITY = ("name", "seed", "force", "cache", "cache_gb", "analysis", "keep_networks")
 """Top-level keys that do not change what a run computes, or that its folder's name says anyway (the seed)."""
 
 
@@ -42,6 +48,21 @@ class RunConfig:
     device: str = setting(example="cpu")
     threads: int | None = setting(within=Range(1, 1024), example="2")
     force: bool = setting(example="true")
+    evaluate: Literal["each_stage", "final"] = setting()
+    """When test accuracy is measured: `final` saves the time where only the end matters, as in a search."""
+    cache: str = setting(example="off")
+    """Where trained networks are kept (`src_lab.cache`): auto (the user's cache folder), off, or a folder."""
+    cache_gb: float = setting(within=NON_NEGATIVE, unit="10^9 bytes", example="10")
+
+    analysis: list[str] | Literal["all"] | None = setting(example="all")
+    """What to look at inside the run's networks, when it is finished (`src_lab.inside`)."""
+    keep_networks: bool = setting(example="true")
+    """Whether to keep the network of every stage; else they go once they have been looked at."""
+
+    @property
+    def analyses(self) -> frozenset[str]:
+        """The names that `analysis` stands for."""
+        return frozenset(NAMES if self.analysis == "all" else self.analysis or ())
 
     @property
     def sleeps(self) -> bool:
@@ -59,18 +80,21 @@ class RunConfig:
         return f"{self.name}-{self.hash}-s{self.seed}"
 
 
-def parse(raw: DictConfig | Mapping[str, Any]) -> RunConfig:
-    """The composed configuration as a checked RunConfig. Raises ConfigError, one line, for whatever is wrong in it."""
+def parse(raw: DictConfig | Mapping[str, Any], *, here: bool = True) -> RunConfig:
+    """The composed configuration as a checked RunConfig. Raises ConfigError, one line, for whatever is wrong in it.
+
+    `here=False` leaves out what only the machine that is to run it can tell: whether it has the device.
+    """
     values = OmegaConf.to_container(raw, resolve=True) if isinstance(raw, DictConfig) else raw
     assert isinstance(values, Mapping)
-    plain = {str(key): value for key, value in values.items() if key != "hydra"}
+    plain = {str(key): value for key, value in values.items() if key not in ("hydra", "search")}
     method = plain.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
     if not isinstance(method, Mapping) or name not in METHODS:
         raise ConfigError(f"method.name={name} is not a method: allowed are {', '.join(METHODS)}; e.g. method=src")
     groups = build(RunConfig, {**plain, "method": {"name": name, "sleep_after": "never"}})
     config = RunConfig(**{**vars(groups), "method": build(METHODS[name].config, method, "method")})
-    _check_together(config)
+    _check_together(config, here)
     return config
 
 
@@ -88,9 +112,26 @@ def device_of(config: RunConfig) -> torch.device:
     return device
 
 
+def cache_of(config: RunConfig) -> Cache | None:
+    """The cache of trained networks, or None for `cache=off`."""
+    if config.cache == "off":
+        return None
+    folder = default_root() / "training" if config.cache == "auto" else Path(config.cache).expanduser().absolute()
+    return Cache(folder, config.cache_gb * GIGABYTE)
+
+
+def require_multirun(hydra: HydraConf) -> None:
+    """Refuse to launch a single run, which Hydra would run right here. Raises ConfigError."""
+    preset = hydra.runtime.choices.get("cluster")
+    if preset is not None and hydra.mode == RunMode.RUN:
+        raise ConfigError(f"cluster={preset} launches with -m only: python run.py -m cluster={preset}")
+
+
 def register_resolvers() -> None:
-    """Make `${run_id:}` available to YAML: the run's identity, computed from the whole checked configuration."""
+    """Make available to YAML `${run_id:}`, the identity of a run, computed from its whole checked configuration, and
+    `${jobs_at_once:threads}`."""
     OmegaConf.register_resolver("run_id", _resolve_run_id, replace=True)
+    OmegaConf.register_resolver("jobs_at_once", jobs_at_once, replace=True)
 
 
 def explain(error: BaseException) -> str | None:
@@ -102,6 +143,8 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.filename is not None:
             return f"{cause.filename}: {cause.strerror}; free or choose another folder, e.g. hydra.run.dir=FOLDER"
         cause = cause.__cause__ or cause.__context__
+    if (launch := explain_launch(error)) is not None:
+        return launch
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if "Config group override must be" in str(error):  # Hydra's for `sleep=3`
@@ -113,20 +156,28 @@ def explain(error: BaseException) -> str | None:
 
 def _resolve_run_id(*, _root_: DictConfig) -> str:
     # Hydra's own values cannot be resolved while they are being made: leave them out.
-    return parse(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])).run_id
+    # A multirun's jobs may be meant for another machine, and are checked by the sweeper and where they run.
+    here = OmegaConf.select(_root_, "hydra.job.num") is None
+    return parse(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]), here=here).run_id
 
 
-def _check_together(config: RunConfig) -> None:
+def _check_together(config: RunConfig, here: bool) -> None:
     """Refuse settings that are fine each but impossible together."""
-    device = device_of(config)
+    device = device_of(config) if here else None
     METHODS[config.method.name].check(config.method, config.model)
+    unknown = sorted(config.analyses - set(NAMES))
+    if unknown:
+        raise ConfigError(
+            f"analysis={unknown[0]} is not an analysis: allowed are null, all, or a list of {', '.join(NAMES)}"
+        )
     if not config.sleeps:
         return
     layers = len(config.model.widths) + 1
     for key in ("alpha", "beta", "alpha_scale", "beta_scale"):
         if key != "alpha" or config.sleep.scaling == "fixed":
             config.sleep.per_layer(key, layers)
-    choose(config.sleep.backend, device)
+    if device is not None:
+        choose(config.sleep.backend, device)
     if config.sleep.keep_best and config.sleep.record_every is None:
         raise ConfigError(
             "sleep.keep_best=true needs recorded steps to choose from, but sleep.record_every=null: give a number of steps, "
@@ -141,6 +192,8 @@ def _check_together(config: RunConfig) -> None:
 
 def _explain_missing(error: MissingConfigException) -> str:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and (missing := explain_missing_launcher(name)) is not None:
+        return missing
     allowed = ", ".join(str(option) for option in error.options or ())
     return f"{group or 'config'}={name} does not exist: allowed are {allowed}" if allowed else _first_line(error)
 
@@ -149,8 +202,13 @@ def _explain_override(error: Exception) -> str:
     """Hydra and OmegaConf speak in paragraphs; keep the key and what to do."""
     text = f"{error}\n{error.__cause__ or ''}"
     key = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", text)
+    if key and "'search' is not in struct" in text:
+        return f"{key.group(1)} is a setting of a search, and none is chosen: add one, e.g. search=src"
     if key:
         return unknown_key(key.group(1), known_keys(key.group(1)))
+    several = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
+    if several:
+        return f"{several.group(1)} is several values: add -m to run each, or write a list as KEY=[VALUE,VALUE]"
     word = re.search(r"Error when parsing index: \d+, string: (.*) out of \[", text)
     if word:
         return f"{word.group(1)} cannot be read: write KEY=VALUE, with quotes round special characters, e.g. sleep.inc=0.03"
@@ -161,7 +219,12 @@ def known_keys(key: str) -> list[str]:
     """The settings that stand beside `key`, with their group."""
     group = key.rpartition(".")[0]
     schema: Any = RunConfig
-    for part in group.split(".") if group else []:
+    parts = group.split(".") if group else []
+    if parts[:1] == ["search"]:
+        from src_lab.search.config import SearchConfig  # not above: it needs this module
+
+        schema, parts = SearchConfig, parts[1:]
+    for part in parts:
         hints = {name: item.type for name, item in schema.__dataclass_fields__.items()}
         if not hasattr(hints.get(part), "__dataclass_fields__"):
             return list(RunConfig.__dataclass_fields__)
@@ -172,3 +235,6 @@ def known_keys(key: str) -> list[str]:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+register_resolvers()  # on import: the process of a launched job has no other moment before its configuration is composed

@@ -91,7 +91,11 @@ WRONG = [
         "sleep.keep_best=true needs validation images",
     ),
     ("device=tpu", "device=tpu cannot be used: allowed are auto"),
+    ("analysis=[ranks,colours]", "analysis=colours is not an analysis: allowed are null, all, or a list of ranks"),
+    ("analysis=some", "analysis=some is not allowed: must be a list [..]"),
     # what Hydra itself cannot read
+    ("seed=0,1", "seed=0,1 is several values: add -m to run each"),
+    ("seed=range(0,3)", "seed=range(0,3) is several values: add -m to run each"),
     ("sleep.inc", "sleep.inc cannot be read: write KEY=VALUE"),
     ("sleep.alpha=[1,2", "cannot be read: write KEY=VALUE"),
 ]
