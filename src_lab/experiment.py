@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from src_lab import networks
 from src_lab.cache import Cache
 from src_lab.checkpoint import Checkpoints
 from src_lab.config import RunConfig, cache_of, device_of
@@ -14,6 +15,7 @@ from src_lab.data import Task, load_stream
 from src_lab.evaluation import Accuracy, evaluate, overall
 from src_lab.files import alone_at, remove_partial
 from src_lab.fingerprint import fingerprint
+from src_lab.inside.names import analysed
 from src_lab.methods import METHODS, Context, Method
 from src_lab.results import Clock, Log, Stage, discard, finished, write_config, write_results, write_trace
 from src_lab.runtime import prepare
@@ -36,19 +38,31 @@ def ensure(config: RunConfig, folder: Path, after_stage: AfterStage | None = Non
     raises.
     """
     done = _finished(config, folder)
-    if done is None or config.force:
-        folder.mkdir(parents=True, exist_ok=True)
-        with alone_at(folder / ".lock", f"another process is at this run, {folder}: waiting for it"):
-            now = _finished(config, folder)
-            if now is None or (config.force and now == done):  # else the other process has just finished it
-                if now is not None:
-                    discard(folder)
-                    Checkpoints.clear(folder)
-                return run(config, folder, after_stage)[1]
-            done = now
-    log.info("this run is finished already (force=true runs it again)")
-    Checkpoints.clear(folder)  # left by a process that was killed after its last word
-    return done
+    if done is not None and not config.force and analysed(folder) >= config.analyses:
+        log.info("this run is finished already (force=true runs it again)")
+        Checkpoints.clear(folder)  # left by a process that was killed after its last word
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_at(folder / ".lock", f"another process is at this run, {folder}: waiting for it"):
+        now = _finished(config, folder)
+        if now is None or (config.force and now == done):  # else the other process has just finished it
+            if now is not None:
+                discard(folder)
+                Checkpoints.clear(folder)
+            now = run(config, folder, after_stage)[1]
+        _look_inside(config, folder)
+    return now
+
+
+def _look_inside(config: RunConfig, folder: Path) -> None:
+    """Make the analyses that are asked for and not there, and let go of networks that nobody asked to keep."""
+    missing = config.analyses - analysed(folder)
+    if missing:
+        from src_lab.inside.write import look_inside  # drawing takes a second to import, which other runs need not wait for
+
+        look_inside(config, folder, config.analyses | analysed(folder))
+    if not config.keep_networks:
+        networks.drop(folder)
 
 
 def _finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
@@ -110,6 +124,9 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
     remove_partial(folder)
     write_config(config, folder)
 
+    keeps_networks = bool(config.analyses) or config.keep_networks
+    if keeps_networks and not done:
+        networks.keep(folder, 0, "initial", None, method)
     if not done and config.evaluate == "each_stage":
         _record(method, stream.tasks, None, now, "initial")
     for step, (stage, phase) in enumerate(sleeper.plan(), start=1):
@@ -120,6 +137,8 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
             slept = _advance(method, sleeper, now, config, stage, phase, task)
             if config.evaluate == "each_stage":
                 _record(method, stream.tasks, task, now, phase, slept)
+            if keeps_networks:
+                networks.keep(folder, step, phase, task.index, method)
             checkpoints.save(step, method.state(), now.as_json())
         if after_stage is not None and sleeper.ends_stage(stage, phase) and (step >= done or now.has_validated(stage)):
             after_stage(stage + 1, partial(_validate, method, stages, stage, now))

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -154,7 +155,7 @@ def write_results(log: Log, folder: Path, extra: dict[str, Any]) -> dict[str, An
         "config_hash": log.config.hash,
         "threads": torch.get_num_threads(),
     }
-    finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+    finite: dict[str, Any] = _without_nan(values)
     write_atomically(folder / "accuracy.csv", log.table().to_csv(index=False))
     write_atomically(folder / "results.csv", log.results().to_csv(index=False, float_format="%.4f"))
     write_atomically(folder / "metrics.json", json.dumps(finite, indent=2, allow_nan=False) + "\n")
@@ -182,8 +183,9 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def discard(folder: Path) -> None:
     """Remove the results of the run in `folder`, first the file that says it is finished."""
-    for name in ("metrics.json", "accuracy.csv", "results.csv", "sleep_trace.csv"):
+    for name in ("metrics.json", "accuracy.csv", "results.csv", "sleep_trace.csv", "report.html"):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "analysis", ignore_errors=True)
 
 
 def git_commit() -> str | None:
@@ -197,6 +199,13 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if changes else "")
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401  # any JSON
+    """`value` with null for what was not measured, which JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _overall(at: list[dict[str, Any]], column: str) -> float:

@@ -1,7 +1,7 @@
 """When a run's network sleeps, and on whose images: what the experiment puts between `sleep` and its tasks."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,10 +11,20 @@ from src_lab.config import RunConfig
 from src_lab.data import Stream, Task
 from src_lab.rng import generator
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepResult, SleepState, sleep
+from src_lab.sleep import SleepConfig, SleepResult, SleepState, sleep
 from src_lab.sleep.stimulus import image_sides
 
 Phase = Literal["train", "sleep"]
+
+
+@dataclass(frozen=True)
+class Night:
+    """The arguments of one sleep: see `src_lab.sleep.sleep`."""
+
+    images: Tensor
+    config: SleepConfig
+    generator: torch.Generator
+    mean_image: Tensor | None
 
 
 class Sleeper:
@@ -70,18 +80,27 @@ class Sleeper:
     def steps(self, stage: int) -> int:
         return self._config.sleep.steps(stage)
 
+    def night(self, stage: int) -> "Night":
+        """Everything that the sleep after stage `stage` depends on, beside the network, given what has been seen so far."""
+        assert self._images is not None
+        return Night(
+            images=self._images.view(-1, *self._shape),
+            config=replace(self._config.sleep, iterations=self.steps(stage)),
+            generator=generator(self._config.seed, "sleep", stage),
+            mean_image=self._mean,
+        )
+
     def sleep(
         self, network: nn.Module, stage: int, callback: Callable[[int, SleepState], None] | None = None
     ) -> SleepResult:
         """Let `network` sleep, in place, on what has been seen so far."""
-        assert self._images is not None
-        config = replace(self._config.sleep, iterations=self.steps(stage))
+        night = self.night(stage)
         return sleep(
             network,
-            self._images.view(-1, *self._shape),
-            config,
-            generator=generator(self._config.seed, "sleep", stage),
-            backend=config.backend,
+            night.images,
+            night.config,
+            generator=night.generator,
+            backend=night.config.backend,
             callback=callback,
-            mean_image=self._mean,
+            mean_image=night.mean_image,
         )

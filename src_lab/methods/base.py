@@ -84,6 +84,10 @@ class Method(ABC):
         """Go on, in a method just made, from what `state` gave."""
         self.network.load_state_dict(part(state, "network."))
 
+    def experts(self) -> dict[str, nn.Module]:
+        """{"expert": the network of the task learned last}, for methods that train one per task and combine them."""
+        return {}
+
     def adjust(self, current: Task) -> Adjust | None:  # noqa: ARG002  # for methods that use it
         """A change to the outputs when evaluating after `current`; None for the plain decision."""
         return None

@@ -65,6 +65,9 @@ class LowRankMerge(Method):
             self._experts.append(self._context.new_network())
             self._experts[-1].load_state_dict(expert)
 
+    def experts(self) -> dict[str, nn.Module]:
+        return {"expert": self._experts[-1]}
+
     def _purpose(self, index: int) -> tuple[str | int, ...]:
         return ("task", index) if self._concat else ()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from src_lab.data import Task
 from src_lab.methods.base import Context, Method, MethodConfig
@@ -27,7 +27,7 @@ class Merge(Method):
         return self._context.stream.tasks
 
     def learn(self, task: Task) -> None:
-        expert = self._context.new_network()
+        self._expert = expert = self._context.new_network()
         self._context.new_trainer(expert).fit(task.train, task.index)
         self._merged += 1
         with torch.no_grad():
@@ -45,3 +45,6 @@ class Merge(Method):
         device = next(self.network.parameters()).device
         self._sum = {name: tensor.to(device) for name, tensor in part(state, "sum.").items()}
         self._merged = int(state["merged"])
+
+    def experts(self) -> dict[str, nn.Module]:
+        return {"expert": self._expert}

@@ -229,7 +229,7 @@ def test_frames_keep_their_order_and_a_common_scale() -> None:
     assert paleness == sorted(paleness, reverse=True)
     assert len(set(paleness)) == 3
     assert [sum(pixel(frame)) for frame in decoded(synapses.as_gif(drawn))] == paleness
-    assert {frame.size for frame in drawn} == {(240, 270)}
+    assert {frame.size for frame in drawn} == {(240, 284)}
 
 
 def test_frames_with_a_scale_each_use_its_whole_range() -> None:

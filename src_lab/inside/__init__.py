@@ -1,0 +1,1 @@
+"""Looking inside a run: the analyses of its networks, as tables and pictures in its folder `analysis/`."""
