@@ -29,8 +29,8 @@ Draw = Callable[..., Figure]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture for the report; `table` is the name of the CSV behind it, `png` its bytes."""
+class Described:
+    """What the report says beside a picture; `table` is the name of the CSV behind it."""
 
     file: str
     title: str
@@ -38,19 +38,19 @@ class Picture:
     alt: str
     how_to_read: str
     table: str
+
+
+@dataclass(frozen=True)
+class Picture(Described):
+    """A picture, as the bytes of a PNG."""
+
     png: bytes
 
 
 @dataclass(frozen=True)
-class Film:
+class Film(Described):
     """Pictures against sleep steps, a PNG per step, and the same as one GIF."""
 
-    file: str
-    title: str
-    section: str
-    alt: str
-    how_to_read: str
-    table: str
     frames: list[bytes]
     steps: list[int]
     gif: bytes
