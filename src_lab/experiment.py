@@ -17,7 +17,7 @@ from src_lab.files import alone_at, remove_partial
 from src_lab.fingerprint import fingerprint
 from src_lab.inside.names import analysed
 from src_lab.methods import METHODS, Context, Method
-from src_lab.results import Clock, Log, Stage, discard, finished, write_config, write_results, write_trace
+from src_lab.results import Clock, Log, Stage, discard, finished, kept_on_purpose, write_config, write_results, write_trace
 from src_lab.runtime import prepare
 from src_lab.settings import ConfigError
 from src_lab.sleep import load_weights
@@ -61,7 +61,7 @@ def _look_inside(config: RunConfig, folder: Path) -> None:
         from src_lab.inside.write import look_inside  # drawing takes a second to import, which other runs need not wait for
 
         look_inside(config, folder, config.analyses | analysed(folder))
-    if not config.keep_networks:
+    if not (config.keep_networks or kept_on_purpose(folder)):
         networks.drop(folder)
 
 
@@ -99,7 +99,7 @@ class Progress:
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.log.rows, self.trace.rows, self.validation = saved["rows"], saved["trace"], saved["validation"]
-        self.clock = Clock.resumed(saved)
+        self.clock.add(saved)
         if self.cache is not None:
             self.cache.reused = saved["reused_trainings"]
 
@@ -111,6 +111,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
     NonFiniteError or OSError.
     """
     prepare(config.threads)
+    clock = Clock()
     stream = load_stream(config.dataset, config.seed)
     device = device_of(config)
     cache = cache_of(config)
@@ -118,7 +119,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
     method = METHODS[config.method.name](context, config.method)
     stages = method.stages()
     sleeper = Sleeper(config, stream, len(stages))
-    now = Progress(Clock(), Log(config, method.label), SleepTrace(stream.tasks), cache)
+    now = Progress(clock, Log(config, method.label), SleepTrace(stream.tasks), cache)
     checkpoints = Checkpoints(folder, config.run_id, fingerprint(device))
     done = _resume(method, now, checkpoints)
     remove_partial(folder)

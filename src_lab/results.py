@@ -35,12 +35,13 @@ class Clock:
     cpu: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "sleep": 0.0, "evaluate": 0.0})
     started: tuple[float, float] = field(default_factory=lambda: (time.perf_counter(), time.process_time()))
 
-    @classmethod
-    def resumed(cls, totals: dict[str, dict[str, float]]) -> "Clock":
-        """A clock that goes on from what `totals` said."""
-        wall, cpu = dict(totals["wall_seconds"]), dict(totals["cpu_seconds"])
-        before = wall.pop("total"), cpu.pop("total")
-        return cls(wall, cpu, (time.perf_counter() - before[0], time.process_time() - before[1]))
+    def add(self, totals: dict[str, dict[str, float]]) -> None:
+        """Count in what an earlier start of the run took, as its `totals` said."""
+        wall, cpu = totals["wall_seconds"], totals["cpu_seconds"]
+        for phase in self.wall:
+            self.wall[phase] += wall[phase]
+            self.cpu[phase] += cpu[phase]
+        self.started = (self.started[0] - wall["total"], self.started[1] - cpu["total"])
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -165,6 +166,11 @@ def write_results(log: Log, folder: Path, extra: dict[str, Any]) -> dict[str, An
 def write_trace(table: pd.DataFrame, folder: Path) -> None:
     """Write `sleep_trace.csv`."""
     write_atomically(folder / "sleep_trace.csv", table.to_csv(index=False))
+
+
+def kept_on_purpose(folder: Path) -> bool:
+    """Whether the run in `folder` was told to keep its networks."""
+    return bool(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")).get("keep_networks"))
 
 
 def read_results(folder: Path) -> pd.DataFrame:

@@ -102,7 +102,7 @@ def digits(_root: Path) -> Source:
     """
     # Imported here, for it is slow to load and no other data set needs it.
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # scikit-learn ships no types
-    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
+    from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]  # the same
 
     data = load_digits()
     halves = train_test_split(data.images, data.target, test_size=0.2, stratify=data.target, random_state=0)

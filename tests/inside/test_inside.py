@@ -12,7 +12,7 @@ from src_lab.checkpoint import Checkpoints
 from src_lab.config import RunConfig
 from src_lab.experiment import ensure
 from src_lab.inside.names import NAMES, analysed
-from src_lab.networks import FOLDER, kept
+from src_lab.networks import FOLDER, drop, kept
 from src_lab.settings import ConfigError
 from tests.test_experiment import AWAKE, configured
 
@@ -115,7 +115,8 @@ def test_an_analysis_may_be_asked_for_later_where_the_networks_are(tmp_path: Pat
     again = ensure(small("method=sequential", "analysis=[sparseness]"), tmp_path)
     assert analysed(tmp_path) == {"sparseness"}
     assert again == first, "the run itself is not run again"
-    assert not (tmp_path / FOLDER).exists()
+    assert (tmp_path / FOLDER).exists(), "they were kept on purpose"
+    drop(tmp_path)
     with pytest.raises(ConfigError, match="run it again with analysis=all force=true"):
         ensure(small("method=sequential", "analysis=[ranks]"), tmp_path)
     ensure(small("method=sequential", "analysis=[ranks]", "force=true"), tmp_path)
