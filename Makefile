@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Named after this checkout, so that an environment kept elsewhere is pointed at the checkout that uses it.
 INSTALLED := $(VENV)/.installed$(subst /,-,$(CURDIR))
 
-.PHONY: help install run test fashion browser check clean
+.PHONY: help install run test gallery fashion browser check clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -24,6 +24,10 @@ run: install ## run one experiment: make run ARGS='method=sequential seed=1'
 
 test: install fashion browser ## run the tests
 	$(BIN)/python -m pytest
+
+gallery: install ## make the pictures in the README again, from a default run (minutes)
+	$(BIN)/python run.py method=src analysis=all sleep.record_every=100 hydra.run.dir=outputs/gallery
+	$(BIN)/python scripts/gallery.py outputs/gallery
 
 fashion: ## fetch Debian's package of Fashion-MNIST, which the tests read, where it can be
 	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \

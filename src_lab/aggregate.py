@@ -32,7 +32,7 @@ WITHOUT_EFFECT = frozenset(
 QUANTITIES = ("final_accuracy", "forgetting")
 CONFIDENCE = 0.95
 NO_SLEEP = "-"
-UNSET = "unset"
+UNSET = "default"
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,15 @@ def _varying(config: DataFrame) -> list[str]:
 def differing_settings(named: DataFrame, config: DataFrame) -> "Series[str]":
     """Per run, "key=value ..." of the settings that differ among the runs with the same names.
 
-    Runs that differ in these are never averaged unasked. How to sleep is no setting of a run that never sleeps.
+    Runs that differ in these are never averaged unasked. How to sleep is no setting of a run that never sleeps, unless its
+    method looks at the stimulus all the same (`method=rescale method.over=stimulus`).
     """
     candidates = config[[key for key in _varying(config) if key not in WITHOUT_EFFECT]]
     text = Series("", index=named.index)
     for names, members in named.groupby(NAMES, dropna=False, sort=False):
         own = candidates.loc[members.index]
-        keys = [key for key in _varying(own) if not (names[-1] == NO_SLEEP and key.startswith("sleep."))]
+        awake = names[-1] == NO_SLEEP and "stimulus" not in config.get("method.over", text)[members.index].tolist()
+        keys = [key for key in _varying(own) if not (awake and key.startswith("sleep."))]
         for key in keys:
             text[own.index] += f" {key}=" + own[key].map(_shown)
     return text.str.strip()

@@ -11,6 +11,7 @@ from src_lab.comparison import compare
 from src_lab.files import replacing, write_atomically
 from src_lab.plots.accuracy_table import NOT_MEASURED, accuracy_table, mean_and_sd
 from src_lab.settings import ConfigError
+from src_lab.stages import stage_table
 
 TITLES = {"final_accuracy": "final accuracy (%)", "forgetting": "forgetting (%)"}
 
@@ -36,7 +37,7 @@ class Tables:
 
 
 def write_tables(runs: Runs, out: Path, by: Sequence[str] | None = None, against: str | None = None) -> Tables:
-    """Write runs.csv, summary.csv, .md, .tex and accuracy_table.png into `out`, and return what there is to read.
+    """Write runs.csv, stages.csv, summary.csv, .md, .tex and accuracy_table.png into `out`; return what there is to read.
 
     comparisons.csv and .md are there only when there is something to compare, problems.csv only when some run was not
     counted. Every file is replaced whole or not at all.
@@ -54,6 +55,7 @@ def write_tables(runs: Runs, out: Path, by: Sequence[str] | None = None, against
             "summary.csv": summary.to_csv(index=False),
             "summary.md": to_markdown(shown),
             "summary.tex": to_latex(shown),
+            "stages.csv": stage_table(runs, by).to_csv(index=False),
         }.items():
             write_atomically(out / name, text)
         compared = not differences.empty

@@ -16,6 +16,7 @@ from src_lab.config import parse, register_resolvers
 from src_lab.evaluation import Accuracy
 from src_lab.results import Clock, Log, write_config, write_results
 from src_lab.settings import ConfigError
+from src_lab.stages import stage_table
 from tests.make_runs import make_run
 
 NAN = float("nan")
@@ -239,7 +240,7 @@ def test_settings_differ_only_among_runs_of_the_same_names(tmp_path: Path) -> No
 def test_a_setting_that_only_some_runs_have_splits_them(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", sleep__dc=None)
-    assert summarise(find_runs([tmp_path]))["settings"].tolist() == ["sleep.dc=unset", "sleep.dc=null"]
+    assert summarise(find_runs([tmp_path]))["settings"].tolist() == ["sleep.dc=default", "sleep.dc=null"]
 
 
 def test_how_to_sleep_is_no_setting_of_a_run_that_never_sleeps(tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def test_hundreds_of_runs_take_their_share_of_twenty_seconds_and_a_gigabyte_for_
     start = time.process_time()
     runs = find_runs([tmp_path])
     summary = summarise(runs)
-    stage_accuracies(runs)
+    stage_table(runs).to_csv(index=False)
     comparison = compare(runs, against="SRC, sleep.inc=0.0")
     seconds = time.process_time() - start
     tracemalloc.start()

@@ -92,7 +92,7 @@ def test_a_multirun_ends_with_its_tables_and_aggregating_it_gives_the_same(
     folder = only_folder()
     written = contents(folder)
     assert written.keys() == {
-        *("jobs.csv", "runs.csv", "summary.csv", "summary.md", "summary.tex", "accuracy_table.png"),
+        *("jobs.csv", "runs.csv", "stages.csv", "summary.csv", "summary.md", "summary.tex", "accuracy_table.png"),
         *("comparisons.csv", "comparisons.md"),
     }
     assert pd.read_csv(folder / "summary.csv")[["method", "n"]].to_numpy().tolist() == [["src", 2], ["sequential", 2]]

@@ -14,7 +14,16 @@ from src_lab.tables import write_tables
 from tests.make_runs import make_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "aggregate.py"
-TABLES = ["accuracy_table.png", "comparisons.csv", "comparisons.md", "runs.csv", "summary.csv", "summary.md", "summary.tex"]
+TABLES = [
+    "accuracy_table.png",
+    "comparisons.csv",
+    "comparisons.md",
+    "runs.csv",
+    "stages.csv",
+    "summary.csv",
+    "summary.md",
+    "summary.tex",
+]
 
 
 @pytest.fixture

@@ -9,15 +9,18 @@ from pandas import DataFrame
 from torch import Tensor
 
 from src_lab.analysis.activations import check_same_layers
+from src_lab.analysis.ranks import stable_rank
 
 
 def weight_changes(before: Sequence[Tensor], after: Sequence[Tensor]) -> DataFrame:
-    """Columns layer, increased, decreased, unchanged, mean_change, l2_increase, l2_decrease: a row per layer.
+    """Columns layer, increased, decreased, unchanged, mean_change, l2_increase, l2_decrease, change_rank, uniform_share.
 
     before, after   L tensors (n_l, n_{l-1})
 
-    With D = after - before: shares of the weights with D > 0, D < 0 and D = 0, the mean of D, and the Frobenius norms
-    ||max(D, 0)|| and ||min(D, 0)||.
+    A row per layer. With D = after - before: shares of the weights with D > 0, D < 0 and D = 0, the mean of D, and the
+    Frobenius norms ||max(D, 0)|| and ||min(D, 0)||. change_rank is the stable rank of D. uniform_share = ||D e||^2 / ||D||^2
+    with e = 1/sqrt(n_{l-1}) (1, .., 1) is the share of D's squares that moves all incoming weights of a unit alike: 1 for a
+    change that is one number per unit, about 1 / n_{l-1} for an unrelated one. Both are NaN where nothing changed.
     """
     check_same_layers(before, after, "weights")
     rows = []
@@ -26,9 +29,17 @@ def weight_changes(before: Sequence[Tensor], after: Sequence[Tensor]) -> DataFra
         grown, shrunk = (int(torch.count_nonzero(part)) for part in (change > 0, change < 0))
         shares = [count / change.numel() for count in (grown, shrunk, change.numel() - grown - shrunk)]
         norms = [part.norm(dtype=torch.float64).item() for part in (change.clamp(min=0), change.clamp(max=0))]
-        rows.append((layer, *shares, change.mean(dtype=torch.float64).item(), *norms))
+        shape = stable_rank(change), _uniform_share(change)
+        rows.append((layer, *shares, change.mean(dtype=torch.float64).item(), *norms, *shape))
     columns = ["layer", "increased", "decreased", "unchanged", "mean_change", "l2_increase", "l2_decrease"]
-    return DataFrame(rows, columns=columns)
+    return DataFrame(rows, columns=[*columns, "change_rank", "uniform_share"])
+
+
+def _uniform_share(change: Tensor) -> float:
+    squares = change.double().square().sum().item()
+    if not squares:
+        return float("nan")
+    return change.sum(dim=1, dtype=torch.float64).square().sum().item() / change.shape[1] / squares
 
 
 def weight_histogram(before: Sequence[Tensor], after: Sequence[Tensor], bins: int = 101) -> DataFrame:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from src_lab import analysis
 from src_lab.analysis import OrderedPca, Replay
+from src_lab.analysis.selection import rows_of_classes
 from src_lab.config import RunConfig
 from src_lab.data import Stream, Task, load_stream
 from src_lab.methods import METHODS, Context, Method
@@ -47,17 +48,30 @@ class Findings:
     replays: dict[int, Replay] = field(default_factory=dict)
 
 
+FEW = 500
+"""Test images of a class, evenly spaced, that the tables are made from, whatever else is looked at."""
+MANY = 2 * FEW
+"""Test images of a class in the pictures of activity, the tables' among them; their forward passes are half of the work."""
+
+
 @dataclass
 class Seen:
-    """One network of the run, and what it answers to all test images."""
+    """One network of the run, and what it answers to test images: to `few` of them, which are rows of `images`."""
 
     moment: Moment
     network: nn.Module
     images: Tensor
+    few: Tensor
+
+    @cached_property
+    def all_acts(self) -> list[Tensor]:
+        return analysis.activations(self.network, self.images)
 
     @cached_property
     def acts(self) -> list[Tensor]:
-        return analysis.activations(self.network, self.images)
+        if len(self.few) == len(self.images):
+            return self.all_acts
+        return [states[self.few] for states in self.all_acts]
 
     @cached_property
     def weights(self) -> list[Tensor]:
@@ -85,8 +99,12 @@ class _Survey:
         self._names = names
         self._stages = method.stages()
         self._sleeper = Sleeper(config, stream, len(self._stages))
-        self._images = torch.cat([task.test.images for task in stream.tasks])
-        self._labels, self._tasks = _labels_by_task(stream)
+        images = torch.cat([task.test.images for task in stream.tasks])
+        labels, self._tasks = _labels_by_task(stream)
+        looked_at = _rows(labels, MANY if "activity" in names else FEW)
+        self._images, self._all_labels = images[looked_at], labels[looked_at]
+        few = torch.isin(looked_at, _rows(labels, FEW))
+        self._few, self._labels = few.nonzero().squeeze(1), self._all_labels[few]
         self._rows: dict[str, list[DataFrame]] = defaultdict(list)
         self._found = Findings(f"{method.label}, {config.dataset.name}, seed {config.seed}", stream.image_shape)
 
@@ -99,7 +117,7 @@ class _Survey:
             if moment.order != looked:
                 break
             network = moment.load(copy.deepcopy(self._method.network))
-            now = Seen(moment, network, self._images)
+            now = Seen(moment, network, self._images, self._few)
             self._look_at(now)
             if moment.order and plan[moment.order - 1][1] == "train":
                 self._sleeper.see(self._stages[plan[moment.order - 1][0]])
@@ -126,6 +144,7 @@ class _Survey:
         tables: dict[str, DataFrame] = {}
         if "ranks" in self._names:
             tables["weight_ranks"] = analysis.weight_ranks(now.weights)
+        if "effective_ranks" in self._names:
             tables["activation_ranks"] = analysis.activation_ranks(now.acts, self._labels, self._tasks)
         if "importance" in self._names:
             tables["pca_importance"] = analysis.pca_importance(now.acts, self._labels, self._tasks)
@@ -145,7 +164,9 @@ class _Survey:
             tables["weight_changes"] = analysis.weight_changes(before.weights, after.weights)
             tables["weight_histogram"] = analysis.weight_histogram(before.weights, after.weights)
         if "activity" in self._names:
-            self._found.sleeps[task] = analysis.class_ordered_pca(before.acts, after.acts, self._labels)
+            self._found.sleeps[task] = analysis.class_ordered_pca(
+                before.all_acts, after.all_acts, self._all_labels, per_class=MANY
+            )
         if self._names & {"spikes", "synapses"}:
             again = self._replayed(before, stage)
             if "spikes" in self._names:
@@ -173,15 +194,23 @@ class _Survey:
             network = self._context.new_network()
             network.load_state_dict(expert)
             acts = analysis.activations(network, self._images)
-            self._found.activity[name] = analysis.class_ordered_pca(acts, acts, self._labels)
+            self._found.activity[name] = self._ordered(acts)
             name = "Merged"  # the last one stays
         self._found.activity.pop(name, None)
-        self._found.activity[name] = analysis.class_ordered_pca(now.acts, now.acts, self._labels)
+        self._found.activity[name] = self._ordered(now.all_acts)
+
+    def _ordered(self, acts: list[Tensor]) -> list[OrderedPca]:
+        return analysis.class_ordered_pca(acts, acts, self._all_labels, per_class=MANY)
 
     def _note(self, tables: dict[str, DataFrame], leading: dict[str, Any]) -> None:
         for name, table in tables.items():
             columns = [*leading, *table.columns]
             self._rows[name].append(table.assign(**leading)[columns].astype({"trained_task": "Int64"}))
+
+
+def _rows(labels: Tensor, per_class: int) -> Tensor:
+    """At most `per_class` images of each class, in the order of the images."""
+    return torch.cat(list(rows_of_classes(labels, per_class).values())).sort().values
 
 
 def _labels_by_task(stream: Stream) -> tuple[Tensor, Sequence[Sequence[int]]]:

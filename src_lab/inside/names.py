@@ -5,6 +5,7 @@ from pathlib import Path
 
 NAMES = (
     "ranks",
+    "effective_ranks",
     "importance",
     "activity",
     "hidden_difference",

@@ -61,6 +61,7 @@ def pictures(found: Findings) -> Iterator[Picture]:
     tables = found.tables
     if "weight_ranks" in tables:
         yield _whole_run("stable_ranks", ranks.stable_ranks, "weight_ranks", found)
+    if "activation_ranks" in tables:
         yield _whole_run("effective_ranks", ranks.effective_ranks, "activation_ranks", found)
     if "pca_importance" in tables:
         yield _whole_run("task_importance", importance.task_importance, "pca_importance", found)
@@ -82,10 +83,10 @@ def pictures(found: Findings) -> Iterator[Picture]:
 
 
 def films(found: Findings) -> Iterator[Film]:
-    """The first layer's weights during each sleep: their mean, and the unit that changed most; one scale for all frames."""
+    """The first layer's weights during each sleep: their mean, and the unit that changed most; on two scales."""
     for task, replay in found.replays.items():
         for name, values in (("mean_frames", replay.mean_frames), ("unit_frames", replay.unit_frames)):
-            drawn = synapses.synapse_frames(values, replay.frame_steps, found.shape)
+            drawn = synapses.side_by_side(values, replay.frame_steps, found.shape)
             caption = CAPTIONS[name]
             yield Film(
                 file=f"{name}_{task}",

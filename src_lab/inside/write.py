@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from src_lab.config import RunConfig
 from src_lab.files import replacing, write_atomically
 from src_lab.inside.findings import Findings, find
 from src_lab.inside.names import FOLDER, INDEX
 from src_lab.inside.pictures import activity_means, films, pictures, synapse_table
+from src_lab.inside.words import texts
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,9 @@ def look_inside(config: RunConfig, folder: Path, names: Iterable[str]) -> None:
     """
     started = time.perf_counter()
     chosen = sorted(names)
-    found = find(config, folder, chosen)
+    # Two threads of NumPy's BLAS take twice the time of one on matrices of this size; PyTorch keeps its own.
+    with threadpool_limits(1, user_api="blas"):
+        found = find(config, folder, chosen)
     made = folder / FOLDER
     shutil.rmtree(made, ignore_errors=True)
     (made / "figures").mkdir(parents=True)
@@ -69,7 +73,7 @@ def _write_pictures(found: Findings, made: Path) -> None:
             _write_bytes(made / "figures" / name, frame)
         _write_bytes(made / f"{film.file}.gif", film.gif)
         animations.append(_words(asdict(film)) | {"frames": frames, "steps": film.steps})
-    for name, entries in (("figures.json", figures), ("animations.json", animations)):
+    for name, entries in (("figures.json", figures), ("animations.json", animations), ("texts.json", texts(found.tables))):
         write_atomically(made / name, json.dumps(entries, indent=2) + "\n")
 
 

@@ -107,13 +107,14 @@ def activity_alt(layers: Sequence[OrderedPca]) -> str:
 def frames_alt(frames: Array, steps: Sequence[int]) -> str:
     """The alternative text of an animation of incoming weights."""
     first, last = (f"{frame.min():.3g} to {frame.max():.3g}" for frame in (frames[0], frames[-1]))
-    return f"Incoming weights as an image, {len(steps)} frames. At step {steps[0]}: {first}; at step {steps[-1]}: {last}."
+    what = f"Incoming weights as two images, on a common colour scale and on one for each step, {len(steps)} steps."
+    return f"{what} At step {steps[0]}: {first}; at step {steps[-1]}: {last}."
 
 
 def _frames_caption(title: str, whose: str) -> Caption:
     how = (
-        f"Each pixel is the weight from that pixel of the input {whose}, red above and blue below 0; what grows clearer as "
-        "the steps go by is what sleep writes into the weights."
+        f"Each pixel is the weight from that pixel of the input {whose}, red above and blue below 0; on the left all steps "
+        "share one colour scale, which shows how much sleep writes, on the right each has its own, which shows what shape."
     )
     return Caption(title, "Synapses during sleep", how, frames_alt)
 

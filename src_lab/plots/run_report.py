@@ -72,9 +72,8 @@ def sleep_accuracy(trace: DataFrame) -> Figure:
         for task, name in enumerate(tasks):
             _line(axes, task, sleep["sleep_step"], 100 * sleep[name], size=3)
         axes.plot(sleep["sleep_step"], 100 * sleep["Task All"], color="black", linewidth=2.5, label="all tasks")
-        axes.set_ylim(-4, 104)
 
-    return _panels(trace, draw, "Test accuracy (%)")
+    return _panels(trace, draw, "Test accuracy (%)", bottom=-4, top=104)
 
 
 def sleep_spikes(trace: DataFrame) -> Figure:
@@ -91,9 +90,8 @@ def sleep_spikes(trace: DataFrame) -> Figure:
         for layer, name in enumerate(names):
             _line(axes, layer, sleep["sleep_step"], sleep[name], label=f"layer {layer + 1}", size=3)
         axes.set_yscale("symlog", linthresh=smallest, linscale=0.5)
-        axes.set_ylim(-0.15 * smallest, None)
 
-    return _panels(rates, draw, "Spikes per step")
+    return _panels(rates, draw, "Spikes per step", bottom=-0.15 * smallest)
 
 
 def sleep_change(trace: DataFrame) -> Figure:
@@ -104,9 +102,8 @@ def sleep_change(trace: DataFrame) -> Figure:
             for layer, name in enumerate(layer_columns(trace, what)):
                 label = f"layer {layer + 1}, {what}"
                 _line(axes, layer, sleep["sleep_step"], sleep[name], style=style, label=label, size=3)
-        axes.set_ylim(0, None)
 
-    return _panels(trace, draw, "Norm of the change")
+    return _panels(trace, draw, "Norm of the change", bottom=0)
 
 
 def layer_columns(trace: DataFrame, what: str) -> list[str]:
@@ -143,8 +140,15 @@ def _line(
     )  # fmt: skip
 
 
-def _panels(trace: DataFrame, draw: Callable[[Axes, DataFrame], None], ylabel: str) -> Figure:
-    """A panel per sleep with common axes, and the legend below."""
+def _panels(
+    trace: DataFrame,
+    draw: Callable[[Axes, DataFrame], None],
+    ylabel: str,
+    *,
+    bottom: float,
+    top: float | None = None,
+) -> Figure:
+    """A panel per sleep with common axes, from `bottom` to `top` or the highest of all, and the legend below."""
     sleeps = [(task, trace[trace["trained_task"] == task]) for task in trace["trained_task"].unique()]
     across = min(PANELS_ACROSS, len(sleeps))
     down = -(-len(sleeps) // across)
@@ -155,6 +159,7 @@ def _panels(trace: DataFrame, draw: Callable[[Axes, DataFrame], None], ylabel: s
         draw(axes, sleep)
         axes.set_title(f"Sleep {_task_text(float(task))}", fontsize=11)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    grid[0].set_ylim(bottom, top)  # only now: it fixes the upper end of all panels
     for axes in grid[len(sleeps) :]:
         axes.remove()
     for axes in grid[max(0, len(sleeps) - across) : len(sleeps)]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from src_lab.plots.panels import DIVERGING, Array, symmetric_limit
 
 WIDTH, HEIGHT, SIDE = 240, 284, 224
-"""Of a frame, and of the square in it that the weights fill, in pixels."""
+"""Of a picture, and of the square in it that the weights fill, in pixels."""
 TOP, BAR, MARGIN, FONT_SIZE = 24, 254, 10, 14
 COLORS = 201
 BLACK, WHITE = COLORS, COLORS + 1
@@ -35,7 +35,18 @@ def synapse_frames(
         raise ValueError(f"frames of shape {frames.shape} for {len(steps)} steps and images of {shape[0]}x{shape[1]}")
     pictures = frames.reshape(-1, *shape)
     limits = [symmetric_limit(pictures)] * len(steps) if common_scale else [symmetric_limit([each]) for each in pictures]
-    return list(_drawn(pictures, steps, limits))
+    scale = "common scale" if common_scale else "own scale"
+    return list(_drawn(pictures, [f"step {step}, {scale}" for step in steps], limits))
+
+
+def side_by_side(frames: Array, steps: Sequence[int], shape: tuple[int, int]) -> list[Image.Image]:
+    """The same pictures twice on each frame: left on one scale for all of them, right on the frame's own.
+
+    The left shows how far the weights have come, the right what shape they have, be they ever so small. Arguments and errors
+    as of `synapse_frames`.
+    """
+    common, own = (synapse_frames(frames, steps, shape, common_scale=each) for each in (True, False))
+    return [_joined(*pair) for pair in zip(common, own, strict=True)]
 
 
 def as_png(frame: Image.Image) -> bytes:
@@ -53,10 +64,18 @@ def as_gif(frames: Sequence[Image.Image]) -> bytes:
     return buffer.getvalue()
 
 
-def _drawn(pictures: Array, steps: Sequence[int], limits: Sequence[float]) -> Iterator[Image.Image]:
+def _joined(left: Image.Image, right: Image.Image) -> Image.Image:
+    page = Image.new("P", (left.width + right.width, left.height))
+    page.putpalette(_palette())
+    page.paste(left, (0, 0))
+    page.paste(right, (left.width, 0))
+    return page
+
+
+def _drawn(pictures: Array, headings: Sequence[str], limits: Sequence[float]) -> Iterator[Image.Image]:
     """Frames put together from pixels: a hundred times as fast as a figure each, and there are hundreds."""
     font = ImageFont.load_default(FONT_SIZE)
-    for picture, step, limit in zip(pictures, steps, limits, strict=True):
+    for picture, heading, limit in zip(pictures, headings, limits, strict=True):
         page = np.full((HEIGHT, WIDTH), WHITE, dtype=np.uint8)
         levels = ((picture / limit + 1) / 2 * (COLORS - 1)).round().clip(0, COLORS - 1).astype(np.uint8)
         pixel = max(1, SIDE // max(picture.shape))
@@ -69,7 +88,7 @@ def _drawn(pictures: Array, steps: Sequence[int], limits: Sequence[float]) -> It
         draw = ImageDraw.Draw(image)
         draw.fontmode = "1"  # no shades, which the palette does not have
         for x, y, anchor, text in (
-            (WIDTH // 2, 4, "mt", f"step {step}"),
+            (WIDTH // 2, 4, "mt", heading),
             (MARGIN, HEIGHT - 4, "lb", f"{-limit:.2g}"),
             (WIDTH // 2, HEIGHT - 4, "mb", "0"),
             (WIDTH - MARGIN, HEIGHT - 4, "rb", f"{limit:.2g}"),

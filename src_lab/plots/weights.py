@@ -25,7 +25,7 @@ def weight_distributions(histogram: DataFrame, changes: DataFrame, *, of: str = 
             axes.stairs(own["count"].to_numpy(), edges, label=f"{when} sleep", **style)
         own = shares.loc[(part["trained_task"].iloc[0], part["layer"].iloc[0])]
         axes.set_title(f"up {100 * own['increased']:.1f} %, down {100 * own['decreased']:.1f} %", fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 3, 5, 10]))
         axes.tick_params(labelsize=9)
 
     figure, grid = sleep_grid(histogram, draw, heading_of("Weights before and after sleep", of), "Weight")

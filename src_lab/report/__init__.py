@@ -44,8 +44,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
     Raises ConfigError as `report_of` does, and when the page cannot be written.
     """
-    page = render(report_of(folder))
     path = out or folder / "report.html"
+    page = render(report_of(folder), path.parent)
     try:
         write_atomically(path, page)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 figures.json     [{file, title, section, alt, how_to_read, csv}, …]: pictures, `file` below `analysis/figures`
 animations.json  [{title, section, alt, how_to_read, frames: [file, …], steps: [sleep step, …], csv}, …]
+texts.json       {section: text}: what stands above the section's pictures
 
 Files that are not below `analysis/figures` are looked for below `analysis`; `csv` is below `analysis`, or null.
 """
@@ -33,7 +34,17 @@ def analysis_sections(folder: Path) -> tuple[Section, ...]:
                 if isinstance(error, ConfigError):
                     raise
                 raise ConfigError(f"{index}: entry {number} is not usable ({error}): make the analysis again") from None
-    return tuple(Section(title, tuple(each)) for title, each in parts.items())
+    texts = _texts(folder / "analysis" / "texts.json")
+    return tuple(Section(title, tuple(each), texts.get(title, "")) for title, each in parts.items())
+
+
+def _texts(path: Path) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    texts = read_json(path)
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise ConfigError(f"{path} is not a text for each section: make the analysis again")
+    return texts
 
 
 def _entries(index: Path) -> list[Any]:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pandas import DataFrame
 
-from src_lab.aggregate import GROUPING
 from src_lab.jobs import Job, read_jobs
-from src_lab.plots.final_accuracy import final_accuracy, grouped_accuracies
-from src_lab.plots.png import as_png
+from src_lab.report.by_group import MAX_PANELS, MAX_ROWS, points, tasks
 from src_lab.report.command import sweep_command
 from src_lab.report.files import read_data, read_png, read_table
-from src_lab.report.page import Command, Figure, Report, Section, Table
+from src_lab.report.inside import inside
+from src_lab.report.members import Members, read_members
+from src_lab.report.page import Command, Data, Figure, Report, Section, Table
 from src_lab.report.run import commit_text
 from src_lab.results import finished
 from src_lab.tables import readable, readable_differences
@@ -21,6 +21,8 @@ NOT_CORRECTED = (
     "Differences are taken seed by seed over the seeds that both groups have. The intervals stand each for itself: they are "
     "not corrected for the number of comparisons."
 )
+NO_STAGES = "Curves by task need stages.csv, which python scripts/aggregate.py writes into the folder of these tables."
+LINKED = "The name of a run that has a page of its own leads there."
 
 
 def multirun_report(folder: Path) -> Report:
@@ -35,18 +37,20 @@ def multirun_report(folder: Path) -> Report:
     }
     about = _about_runs(folder)
     command = sweep_command([job.overrides for job in jobs])
+    members = read_members(folder, {job.run_id: job.folder for job in jobs})
     return Report(
         title=_title(len(jobs), about),
         facts=about | facts,
         commands=(Command(command, AGAIN),),
-        sections=(*_results(folder), *_runs(folder), _jobs(folder, jobs)),
+        sections=(*_results(folder, members), *_runs(folder, members), _jobs(folder, jobs, members)),
     )
 
 
 def tables_report(folder: Path) -> Report:
     """The runs that `src_lab.tables` summarised in `folder`. Raises ConfigError for a file that cannot be used."""
-    facts = _about_runs(folder)
-    return Report(_title(len(read_table(folder / "runs.csv")), facts), facts, (), (*_results(folder), *_runs(folder)))
+    facts, members = _about_runs(folder), read_members(folder)
+    sections = (*_results(folder, members), *_runs(folder, members))
+    return Report(_title(len(read_table(folder / "runs.csv")), facts), facts, (), sections)
 
 
 def _title(runs: int, about: Mapping[str, str]) -> str:
@@ -63,46 +67,41 @@ def _about_runs(folder: Path) -> dict[str, str]:
     return {"Runs": f"{len(runs)} runs"} | listed | {"Seconds of all runs": f"{runs['total_seconds'].sum():.0f}"}
 
 
-def _results(folder: Path) -> tuple[Section, ...]:
+def _results(folder: Path, members: Members | None) -> tuple[Section, ...]:
     if not (folder / "summary.csv").exists():
         return ()
     summary = read_table(folder / "summary.csv")
     groups = list(summary.columns[: summary.columns.get_loc("n")])
     summary[groups] = summary[groups].astype(object).fillna("")
     data = read_data(folder / "summary.csv")
-    results: list[Table | Figure] = [Table("Summary, mean ± sd over runs", readable(summary, groups), data=data)]
-    results += _final_accuracy(folder)
-    if (folder / "accuracy_table.png").exists():
-        results.append(
-            Figure(
-                "Every stage and task",
-                read_png(folder / "accuracy_table.png"),
-                "Table of test accuracy by approach, stage and task, the greener the higher. Its final rows are those of "
-                "the summary.",
-                "Read down a column to see one task learned, forgotten and brought back; bold rows are the end.",
-                data,
-            )
-        )
-    return (Section("Results", tuple(results)), *_differences(folder))
+    means = Table("Summary, mean ± sd over runs", readable(summary, groups), data=data)
+    if members is None:
+        return (Section("Results", (means,)), *_differences(folder))
+    by_task = [*tasks(folder, members), *_every_stage(folder, data)]
+    return (
+        Section("Results", (means, *points(folder, members)), " ".join(members.left_out(MAX_ROWS))),
+        *([Section("Task by task", tuple(by_task), _about_tasks(folder, members))] if by_task else []),
+        *_differences(folder),
+        *inside(members),
+    )
 
 
-def _final_accuracy(folder: Path) -> list[Figure]:
-    if not (folder / "runs.csv").exists():
+def _about_tasks(folder: Path, members: Members) -> str:
+    missing = [] if (folder / "stages.csv").exists() else [NO_STAGES]
+    return " ".join([*members.left_out(MAX_PANELS), *missing])
+
+
+def _every_stage(folder: Path, data: Data) -> list[Figure]:
+    if not (folder / "accuracy_table.png").exists():
         return []
-    runs = grouped_accuracies(read_table(folder / "runs.csv"), GROUPING)
-    if runs.empty:
-        return []
-    means = runs.groupby("group", sort=False)["accuracy"].mean()
     return [
         Figure(
-            "Final accuracy by approach",
-            as_png(final_accuracy(runs)),
-            "Points for the final accuracy of each run, by approach, with mean and 95 % interval. Means: "
-            + ", ".join(f"{name} {mean:.1f} %" for name, mean in means.items())
-            + ".",
-            "Each small point is one run, the large one the mean of its group with its 95 % confidence interval "
-            "(Student's t); groups whose intervals are far apart differ by more than their seeds do.",
-            read_data(folder / "runs.csv"),
+            "Every stage and task",
+            read_png(folder / "accuracy_table.png"),
+            "Table of test accuracy by approach, stage and task, the greener the higher. Its final rows are those of "
+            "the summary.",
+            "Read down a column to see one task learned, forgotten and brought back; bold rows are the end.",
+            data,
         )
     ]
 
@@ -115,20 +114,23 @@ def _differences(folder: Path) -> tuple[Section, ...]:
     return (Section("Comparison", (table,), NOT_CORRECTED),)
 
 
-def _runs(folder: Path) -> tuple[Section, ...]:
+def _runs(folder: Path, members: Members | None) -> tuple[Section, ...]:
     tables = []
+    links = members.pages() if members else {}
     if (folder / "runs.csv").exists():
         runs = read_table(folder / "runs.csv").drop(columns="folder").dropna(axis="columns", how="all")
         shares = [name for name in map(str, runs) if name.endswith("accuracy") or name in ("forgetting", "bwt")]
-        tables.append(Table("Every run", runs, dict.fromkeys(shares, "%.4f"), read_data(folder / "runs.csv")))
+        tables.append(Table("Every run", runs, dict.fromkeys(shares, "%.4f"), read_data(folder / "runs.csv"), links))
     if (folder / "problems.csv").exists():
         path = folder / "problems.csv"
         tables.append(Table("Not counted", read_table(path), data=read_data(path)))
-    return (Section("Runs", tuple(tables), "Accuracies and forgetting are shares from 0 to 1."),) if tables else ()
+    text = "Accuracies and forgetting are shares from 0 to 1." + (f" {LINKED}" if links else "")
+    return (Section("Runs", tuple(tables), text),) if tables else ()
 
 
-def _jobs(folder: Path, jobs: Sequence[Job]) -> Section:
+def _jobs(folder: Path, jobs: Sequence[Job], members: Members | None) -> Section:
     rows = [(job.run_id, job.overrides, job.state, job.reason) for job in jobs]
     frame = DataFrame(rows, columns=["run", "overrides", "state", "reason"])
     shown = frame.drop(columns="reason") if (frame["reason"] == "").all() else frame
-    return Section("Jobs", (Table("How every job ended", shown, data=read_data(folder / "jobs.csv")),))
+    links = members.pages() if members else {}
+    return Section("Jobs", (Table("How every job ended", shown, data=read_data(folder / "jobs.csv"), links=links),))

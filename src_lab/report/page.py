@@ -56,12 +56,16 @@ class Animation:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, sortable on the page. Numbers in `frame` are written as `formats` says by column, else with `%g`."""
+    """A table, sortable on the page. Numbers in `frame` are written as `formats` says by column, else with `%g`.
+
+    links  by text in the first column, the page that it leads to
+    """
 
     title: str
     frame: DataFrame
     formats: Mapping[str, str] = field(default_factory=dict)
     data: Data | None = None
+    links: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 import base64
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -44,8 +47,8 @@ class Column:
     cells: list[Cell]
 
 
-def render(report: Report) -> str:
-    """The page as HTML."""
+def render(report: Report, folder: Path = Path()) -> str:
+    """The page as HTML, with links for a page that lies in `folder`."""
     environment = Environment(
         loader=PackageLoader("src_lab.report"),
         autoescape=True,
@@ -54,6 +57,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"picture": picture, "columns": columns, "csv_uri": csv_uri}
+    environment.filters["link"] = lambda page: quote(Path(os.path.relpath(page, folder)).as_posix())
     environment.globals["zip"] = zip
     environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Table, Figure, Animation)}
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))

@@ -97,8 +97,23 @@ class TestWeights:
     def test_changes_by_hand(self) -> None:
         table = weight_changes([self.BEFORE, self.BEFORE], [self.AFTER, self.BEFORE])
         assert list(table)[:4] == ["layer", "increased", "decreased", "unchanged"]
-        assert table.iloc[0].tolist() == [1, 0.5, 0.25, 0.25, 1.25, 5, 2]
-        assert table.iloc[1].tolist() == [2, 0, 0, 1, 0, 0, 0]
+        assert table.iloc[0].tolist()[:7] == [1, 0.5, 0.25, 0.25, 1.25, 5, 2]
+        assert table.iloc[1].tolist()[:7] == [2, 0, 0, 1, 0, 0, 0]
+        assert table.iloc[1][["change_rank", "uniform_share"]].isna().all(), "nothing changed"
+
+    @pytest.mark.parametrize(
+        ("change", "rank", "uniform"),
+        [
+            ([[-2.0, -2], [1, 1]], 1, 1),
+            ([[1.0, -1], [0, 0]], 1, 0),
+            ([[1.0, 0], [0, 1]], 2, 0.5),
+        ],
+        ids=["a number per unit", "no sum", "identity"],
+    )
+    def test_the_shape_of_a_change(self, change: list[list[float]], rank: float, uniform: float) -> None:
+        row = weight_changes([self.BEFORE], [self.BEFORE + torch.tensor(change)]).iloc[0]
+        assert row["change_rank"] == pytest.approx(rank)
+        assert row["uniform_share"] == pytest.approx(uniform)
 
     def test_histogram_by_hand(self) -> None:
         table = weight_histogram([self.BEFORE], [self.AFTER], bins=5)

@@ -7,7 +7,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from src_lab.plots import run_report
-from src_lab.plots.final_accuracy import MAX_GROUPS, final_accuracy, grouped_accuracies
 from src_lab.plots.png import as_png
 from tests.report.conftest import STEPS, add_accuracy, add_trace
 
@@ -104,29 +103,10 @@ def test_nothing_is_cut_off_and_no_figure_left_open(trace: pd.DataFrame, draw, s
     assert plt.get_fignums() == []
 
 
-def test_final_accuracies_are_grouped_as_the_tables_are() -> None:
-    runs = pd.DataFrame(
-        {
-            "approach": ["SRC", "SRC", "SRC", "Merge"],
-            "settings": ["a=1", "a=1", "a=2", None],
-            "final_accuracy": [0.5, 0.75, 0.2, float("nan")],
-        }
-    )
-    grouped = grouped_accuracies(runs, ["approach", "settings"])
-    assert grouped.to_numpy().tolist() == [["SRC, a=1", 50.0], ["SRC, a=1", 75.0], ["SRC, a=2", 20.0]]
-    figure = final_accuracy(grouped)
-    [means] = [line for line in figure.axes[0].get_lines() if line.get_marker() == "D"]
-    assert list(means.get_xdata()) == [62.5, 20.0]
-    # sd 17.68, t(.975, 1) = 12.7062, half width 12.7062 * 17.6777 / sqrt(2) = 158.83
-    segments = figure.axes[0].collections[-1].get_segments()
-    assert segments[0][:, 0].tolist() == pytest.approx([62.5 - 158.83, 62.5 + 158.83], abs=0.01)
-    assert outside(figure) == []
-
-
-def test_of_too_many_groups_the_best_are_drawn() -> None:
-    count = MAX_GROUPS + 5
-    runs = pd.DataFrame({"group": [f"g{n}" for n in range(count)], "accuracy": [100 * n / count for n in range(count)]})
-    labels = [label.get_text() for label in final_accuracy(runs).axes[0].get_yticklabels()]
-    assert len(labels) == MAX_GROUPS
-    assert "g4" not in labels
-    assert labels[-1] == f"g{count - 1}"
+def test_no_panel_cuts_off_what_another_shows(trace: pd.DataFrame) -> None:
+    later = trace["trained_task"] == trace["trained_task"].max()
+    for what, draw in (("shrunk", run_report.sleep_change), ("spikes", run_report.sleep_spikes)):
+        names = run_report.layer_columns(trace, what)
+        figure = draw(trace.assign(**{name: trace[name].where(~later, 50 * trace[name] + 50) for name in names}))
+        highest = max(max(line.get_ydata()) for axes in figure.axes for line in axes.get_lines())
+        assert all(axes.get_ylim()[1] >= highest for axes in figure.axes)

@@ -134,7 +134,8 @@ def make_multirun(folder: Path) -> Path:
 def test_a_multirun_is_shown_with_its_tables_and_its_failures(tmp_path: Path) -> None:
     report = report_of(make_multirun(tmp_path))
     assert parts(report) == {
-        "Results": ["Summary, mean ± sd over runs", "Final accuracy by approach", "Every stage and task"],
+        "Results": ["Summary, mean ± sd over runs", "Final accuracy by approach", "Forgetting by approach"],
+        "Task by task": ["Final accuracy by task", "Every stage and task"],
         "Comparison": ["Differences between groups"],
         "Runs": ["Every run", "Not counted"],
         "Jobs": ["How every job ended"],
