@@ -30,6 +30,8 @@ WITHOUT_EFFECT = frozenset(
 )
 """Settings that never split a group: what a run is called, where it was computed, what watched it."""
 QUANTITIES = ("final_accuracy", "forgetting")
+STORED = ("stored_floats", "stored_images")
+"""What a method carries from task to task beside its network, see `src_lab.methods.Stored`."""
 CONFIDENCE = 0.95
 NO_SLEEP = "-"
 UNSET = "default"
@@ -137,8 +139,8 @@ def summarise(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     """Mean, sd (ddof 1), n and 95 % confidence interval of final accuracy and forgetting, and mean seconds, per group.
 
     Columns: those of `by` (default `GROUPING`), n (runs), then `final_accuracy_mean`, `_sd`, `_n` (measured),
-    `_low`, `_high`, the same of `forgetting`, and `train_seconds` .. `cpu_seconds`. The interval is Student's,
-    mean -+ t(0.975, n-1) sd / sqrt(n); sd and interval are NaN at n = 1.
+    `_low`, `_high`, the same of `forgetting`, the means of `STORED`, and of `train_seconds` .. `cpu_seconds`. The interval
+    is Student's, mean -+ t(0.975, n-1) sd / sqrt(n); sd and interval are NaN at n = 1.
     Raises ConfigError for an unknown name in `by`.
     """
     groups = group_columns(runs, by)
@@ -148,7 +150,7 @@ def summarise(runs: Runs, by: Sequence[str] | None = None) -> DataFrame:
     parts = [
         grouped.size().to_frame("n"),
         *(with_interval(grouped[name].agg(["mean", "std", "count"]), name) for name in QUANTITIES),
-        grouped[seconds].mean(),
+        grouped[[*(name for name in STORED if name not in groups), *seconds]].mean(),
     ]
     return pd.concat(parts, axis=1).reset_index()
 

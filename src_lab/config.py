@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src_lab.cache import GIGABYTE, Cache
 from src_lab.cluster import explain_launch, explain_missing_launcher, jobs_at_once
-from src_lab.data import DatasetConfig, default_root
+from src_lab.data import SCHEMAS, DatasetConfig, default_root
 from src_lab.inside.names import NAMES
 from src_lab.methods import METHODS, MethodConfig
 from src_lab.models import ModelConfig
-from src_lab.settings import NON_NEGATIVE, ConfigError, Range, build, setting, unknown_key
+from src_lab.settings import NON_NEGATIVE, ConfigError, Range, as_plain, build, setting, unknown_key
 from src_lab.sleep import NonFiniteError, SleepConfig
 from src_lab.sleep.simulate import choose
 from src_lab.training import DivergedError, TrainConfig
@@ -71,8 +71,8 @@ class RunConfig:
     @property
     def hash(self) -> str:
         """Eight hexadecimal digits of what the run computes: equal for equal settings, whatever the seed or folder."""
-        identity = {key: value for key, value in asdict(self).items() if key not in NOT_IDENTITY}
-        del identity["dataset"]["root"]
+        identity = {key: value for key, value in as_plain(self).items() if key not in NOT_IDENTITY}
+        identity["dataset"] = self.dataset.identity()
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -92,8 +92,13 @@ def parse(raw: DictConfig | Mapping[str, Any], *, here: bool = True) -> RunConfi
     name = method.get("name") if isinstance(method, Mapping) else None
     if not isinstance(method, Mapping) or name not in METHODS:
         raise ConfigError(f"method.name={name} is not a method: allowed are {', '.join(METHODS)}; e.g. method=src")
-    groups = build(RunConfig, {**plain, "method": {"name": name, "sleep_after": "never"}})
-    config = RunConfig(**{**vars(groups), "method": build(METHODS[name].config, method, "method")})
+    own: dict[str, Any] = {"method": build(METHODS[name].config, method, "method")}
+    shared = {**plain, "method": {"name": name, "sleep_after": "never"}}
+    dataset = plain.get("dataset")
+    if isinstance(dataset, Mapping) and dataset.get("name") in SCHEMAS:
+        own["dataset"] = build(SCHEMAS[dataset["name"]], dataset, "dataset")
+        shared["dataset"] = {"name": "mnist", "num_tasks": 1, "classes_per_task": 1}
+    config = RunConfig(**{**vars(build(RunConfig, shared)), **own})
     _check_together(config, here)
     return config
 
@@ -170,12 +175,24 @@ def _check_together(config: RunConfig, here: bool) -> None:
         raise ConfigError(
             f"analysis={unknown[0]} is not an analysis: allowed are null, all, or a list of {', '.join(NAMES)}"
         )
+    config.train.check_tasks(config.dataset.num_tasks)
     if not config.sleeps:
         return
+    if config.dataset.name == "features" and config.sleep.stimulus.mask == "window":
+        raise ConfigError(
+            "sleep.stimulus.mask=window is not possible with dataset=features, which have no height and width: use "
+            "sleep.stimulus.mask=none or sleep.stimulus.mask=pixel"
+        )
     layers = len(config.model.widths) + 1
     for key in ("alpha", "beta", "alpha_scale", "beta_scale"):
         if key != "alpha" or config.sleep.scaling == "fixed":
             config.sleep.per_layer(key, layers)
+    config.sleep.plastic_layers(layers)
+    if config.sleep.keep_best and config.sleep.change != "learned":
+        raise ConfigError(
+            f"sleep.keep_best=true keeps what was learned up to some step, but sleep.change={config.sleep.change} replaces "
+            "what was learned: use sleep.keep_best=false or sleep.change=learned"
+        )
     if device is not None:
         choose(config.sleep.backend, device)
     if config.sleep.keep_best and config.sleep.record_every is None:
@@ -229,7 +246,11 @@ def known_keys(key: str) -> list[str]:
         if not hasattr(hints.get(part), "__dataclass_fields__"):
             return list(RunConfig.__dataclass_fields__)
         schema = hints[part]
-    return [f"{group}.{name}" if group else name for name in schema.__dataclass_fields__]
+    names = list(schema.__dataclass_fields__)
+    if schema is DatasetConfig:
+        own = [name for special in SCHEMAS.values() for name in special.__dataclass_fields__ if name not in names]
+        names += own if key.rpartition(".")[2] not in own else []  # else it is another data set's, not a misspelling
+    return [f"{group}.{name}" if group else name for name in names]
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Accuracy of a network on the tasks of a stream. Draws no random numbers and leaves the network as it was."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +46,20 @@ def overall(accuracies: Sequence[Accuracy]) -> float:
 def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Outputs (n, classes) of the network in evaluation mode, on the CPU."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        outputs = [model(batch.to(device)).cpu() for batch in torch.split(images, BATCH)]
-    model.train(was_training)
-    return torch.cat(outputs)
+    with evaluating(model), torch.inference_mode():
+        return torch.cat([model(batch.to(device)).cpu() for batch in torch.split(images, BATCH)])
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards every module's own flag again."""
+    flags = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
 
 
 def _accuracy(outputs: Tensor, labels: Tensor, classes: tuple[int, ...], adjust: Adjust | None) -> Accuracy:

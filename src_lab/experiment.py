@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
     stream = load_stream(config.dataset, config.seed)
     device = device_of(config)
     cache = cache_of(config)
-    context = Context(config.model, config.train, stream, config.seed, device, cache)
+    context = Context(config.model, config.train, stream, config.seed, device, cache, config.sleep)
     method = METHODS[config.method.name](context, config.method)
     stages = method.stages()
     sleeper = Sleeper(config, stream, len(stages))
@@ -151,7 +151,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
         validation = overall(measure(method, stream.tasks, stages[-1], "validation"))
     if now.trace.rows:
         write_trace(now.trace.table(), folder)
-    extra = {"validation_accuracy": validation, "stage_validation": now.validation}
+    extra = {"validation_accuracy": validation, "stage_validation": now.validation, "stored": asdict(method.stored())}
     metrics = write_results(now.log, folder, now.costs() | extra)
     checkpoints.clear(folder)
     return now.log, metrics
@@ -160,7 +160,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
 def measure(method: Method, tasks: Sequence[Task], current: Task | None, split: str = "test") -> list[Accuracy]:
     """Accuracy of the method's network on every task, after learning `current` (None: nothing yet)."""
     adjust = None if current is None else method.adjust(current)
-    return evaluate(method.network, [(getattr(task, split), task.classes) for task in tasks], adjust)
+    return evaluate(method.classifier(method.network), [(getattr(task, split), task.classes) for task in tasks], adjust)
 
 
 def _resume(method: Method, now: Progress, checkpoints: Checkpoints) -> int:
@@ -193,7 +193,9 @@ def _advance(
         with now.clock.phase("train"):
             method.learn(task)
         return None
-    watch = now.trace.watch(method.network, task.index, method.adjust(task)) if config.sleep.record_every else None
+    watch = None
+    if config.sleep.record_every:
+        watch = now.trace.watch(method.network, task.index, method.adjust(task), method.classifier)
     with now.clock.phase("sleep"):
         slept = sleeper.sleep(method.network, stage, watch)
     if config.sleep.keep_best and watch is not None and watch.best_weights is not None:

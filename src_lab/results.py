@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from src_lab import metrics
 from src_lab.config import RunConfig
 from src_lab.evaluation import Accuracy
 from src_lab.files import write_atomically
+from src_lab.settings import as_plain
 
 Stage = Literal["initial", "train", "sleep", "final"]
 LIBRARIES = ("src-lab", "torch", "numpy", "numba", "hydra-core", "optuna")
@@ -141,7 +142,7 @@ def stage_name(stage: Stage, task: int | None) -> str:
 
 def write_config(config: RunConfig, folder: Path) -> None:
     """Write `config.yaml`, whole enough to repeat the run."""
-    write_atomically(folder / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    write_atomically(folder / "config.yaml", yaml.safe_dump(as_plain(config), sort_keys=False))
 
 
 def write_results(log: Log, folder: Path, extra: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ REQUIRED_SETTINGS = ("seed", "method.name", "model.name", "dataset.name", "train
 TOP_LEVEL_KEY = re.compile(r"^(?=[A-Za-z_])", re.MULTILINE)
 SHARES = ("final_accuracy", "final_accuracy_task_aware", "validation_accuracy")
 SIGNED_SHARES = ("forgetting", "bwt")
+STORED = ("floats", "images", "models")
 PHASES = ("train", "sleep", "evaluate", "total")
 
 
@@ -43,7 +44,7 @@ class FinishedRun:
     """What a finished run folder holds.
 
     config    settings by dotted key (`flatten`)
-    numbers   accuracies (0-1), forgetting, bwt, and seconds from metrics.json; NaN where not measured
+    numbers   accuracies (0-1), forgetting, bwt, what the method stores and seconds from metrics.json; NaN where not measured
     stages    one mapping per row of results.csv: Stage, and the accuracies in percent by task, NaN where not measured
     """
 
@@ -151,16 +152,18 @@ def _flat_block(text: str) -> dict[str, Any]:
 def _read_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     numbers = {key: _number(metrics, key, 0, 1) for key in SHARES}
     numbers |= {key: _number(metrics, key, -1, 1) for key in SIGNED_SHARES}
-    wall, cpu = _phases(metrics, "wall_seconds"), _phases(metrics, "cpu_seconds")
+    wall, cpu = _object(metrics, "wall_seconds"), _object(metrics, "cpu_seconds")
     numbers |= {f"{phase}_seconds": _number(wall, phase, 0, math.inf) for phase in PHASES}
+    stored = _object(metrics, "stored")
+    numbers |= {f"stored_{what}": _number(stored, what, 0, math.inf) for what in STORED}
     return numbers | {"cpu_seconds": _number(cpu, "total", 0, math.inf)}
 
 
-def _phases(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    seconds = metrics.get(key) or {}
-    if not isinstance(seconds, dict):
-        raise BrokenRun(f"metrics.json: {key}={seconds} is not an object")
-    return seconds
+def _object(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    values = metrics.get(key) or {}
+    if not isinstance(values, dict):
+        raise BrokenRun(f"metrics.json: {key}={values} is not an object")
+    return values
 
 
 def _number(values: Mapping[str, Any], key: str, low: float, high: float) -> float:

@@ -5,6 +5,7 @@ file) into a dataclass and refuses, in one line that names the key, the value an
 missing, of a wrong type or out of range.
 """
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -47,10 +48,19 @@ UNIT_INTERVAL = Range(0, 1)
 
 
 def setting(
-    default: Any = MISSING, *, within: Range | None = None, example: str = "", unit: str = "", source: str = ""
+    default: Any = MISSING,
+    *,
+    within: Range | None = None,
+    example: str = "",
+    unit: str = "",
+    source: str = "",
+    later: bool = False,
 ) -> Any:
-    """A dataclass field with its range, unit and source; `example` is what an error suggests typing."""
-    metadata = {"within": within, "example": example, "unit": unit, "source": source}
+    """A dataclass field with its range, unit and source; `example` is what an error suggests typing.
+
+    later  the setting came when runs without it were there: while it has its default it is not written down (`as_plain`)
+    """
+    metadata = {"within": within, "example": example, "unit": unit, "source": source, "later": later}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -85,6 +95,19 @@ def check(instance: Any, path: str) -> None:
             object.__setattr__(instance, item.name, _fill(join(path, item.name), item, hints[item.name], value))
 
 
+def as_plain(instance: Any) -> dict[str, Any]:
+    """The settings as nested dictionaries, without those added later that have their default.
+
+    Runs of before and after such a setting came have the same identity and the same columns this way.
+    """
+    values = {item: getattr(instance, item.name) for item in dataclasses.fields(instance)}
+    return {
+        item.name: as_plain(value) if dataclasses.is_dataclass(value) else copy.deepcopy(value)
+        for item, value in values.items()
+        if not (item.metadata.get("later") and value == _default(item))
+    }
+
+
 def unknown_key(key: str, known: list[str]) -> str:
     """The message for a key that no setting has: the nearest known key first, else all keys beside it."""
     names = {name.rpartition(".")[2]: name for name in known}
@@ -93,8 +116,17 @@ def unknown_key(key: str, known: list[str]) -> str:
     return f"{key} is not a setting: {hint}allowed here: {', '.join(known)}"
 
 
+def typed(values: list[Any]) -> str:
+    """A list as one types it."""
+    return str(values).replace(" ", "")
+
+
 def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def _default(item: "dataclasses.Field[Any]") -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def _fill(key: str, item: "dataclasses.Field[Any]", hint: Any, value: Any) -> Any:

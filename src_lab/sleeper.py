@@ -64,7 +64,10 @@ class Sleeper:
     def due(self, stage: int) -> bool:
         """Whether the network sleeps after stage `stage` (0 is the first), as `method.sleep_after` says."""
         after = self._config.method.sleep_after
-        return after == "each_task" or (after == "last_task" and stage == self._stages - 1)
+        last = stage == self._stages - 1
+        if isinstance(after, int):
+            return last or (stage + 1) % after == 0
+        return after == "each_task" or (after == "last_task" and last)
 
     def plan(self) -> list[tuple[int, Phase]]:
         """What the run does, in order: (stage, train) and, where it is due, (stage, sleep)."""

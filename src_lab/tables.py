@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pandas import DataFrame, isna
 
-from src_lab.aggregate import Runs, group_columns, stage_accuracies, summarise
+from src_lab.aggregate import STORED, Runs, group_columns, stage_accuracies, summarise
 from src_lab.comparison import compare
 from src_lab.files import replacing, write_atomically
 from src_lab.plots.accuracy_table import NOT_MEASURED, accuracy_table, mean_and_sd
@@ -90,8 +90,18 @@ def readable(summary: DataFrame, groups: Sequence[str]) -> DataFrame:
         mean, sd, low, high = (100 * summary[f"{name}_{part}"] for part in ("mean", "sd", "low", "high"))
         table[title] = [mean_and_sd(*pair) for pair in zip(mean, sd, strict=True)]
         table[f"{title}, 95 % CI"] = [_interval(*pair) for pair in zip(low, high, strict=True)]
+    for name in STORED:
+        if name in summary and (summary[name] > 0).any():
+            table[name.replace("_", " ")] = summary[name].map(_count)
     table["time (s)"] = summary["total_seconds"].map(lambda seconds: NOT_MEASURED if isna(seconds) else f"{seconds:.1f}")
     return table[[name for name in table if (table[name] != "").any()]]
+
+
+def _count(number: float) -> str:
+    """ "19.2M", "100", or that it is not known."""
+    if isna(number):
+        return NOT_MEASURED
+    return f"{number / 1e6:.3g}M" if number >= 1e6 else f"{number:.0f}"
 
 
 def _interval(low: float, high: float) -> str:

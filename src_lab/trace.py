@@ -1,6 +1,7 @@
 """Watches a network while it sleeps: accuracy, spikes and weight change against sleep steps, and the best moment."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +24,15 @@ class SleepTrace:
     tasks: tuple[Task, ...]
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def watch(self, network: nn.Module, trained_task: int, adjust: Adjust | None) -> "Watch":
-        """A callback for one sleep of `network`."""
-        return Watch(self, copy.deepcopy(network), trained_task, adjust)
+    def watch(
+        self,
+        network: nn.Module,
+        trained_task: int,
+        adjust: Adjust | None,
+        classifier: Callable[[nn.Module], nn.Module],
+    ) -> "Watch":
+        """A callback for one sleep of `network`; `classifier` is what the method asks in a network's place."""
+        return Watch(self, copy.deepcopy(network), trained_task, adjust, classifier)
 
     def table(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows)
@@ -39,6 +46,7 @@ class Watch:
     twin: nn.Module
     trained_task: int
     adjust: Adjust | None
+    classifier: Callable[[nn.Module], nn.Module]
     best_validation: float = -1.0
     best_weights: list[Tensor] | None = None
 
@@ -57,5 +65,6 @@ class Watch:
             self.best_validation, self.best_weights = validation, state.weights
 
     def _accuracies(self, split: str) -> tuple[list[float], float]:
-        measured = evaluate(self.twin, [(getattr(task, split), task.classes) for task in self.trace.tasks], self.adjust)
+        splits = [(getattr(task, split), task.classes) for task in self.trace.tasks]
+        measured = evaluate(self.classifier(self.twin), splits, self.adjust)
         return [m.accuracy for m in measured], overall(measured)

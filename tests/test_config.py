@@ -38,15 +38,15 @@ WRONG = [
     ("sleep.stimulus.keeps=1", "did you mean sleep.stimulus.keep?"),
     ("sede=1", "sede is not a setting: did you mean seed?"),
     ("+foo=1", "foo is not a setting: allowed here: model, method, dataset"),
-    ("method=foo", "method=foo does not exist: allowed are cheat, lowrank_merge, merge, parallel, sequential, src"),
-    ("sleep=foo", "allowed are digits, python_mnist, tadros_fashion, tadros_mnist"),
-    ("model=cnn5", "model=cnn5 does not exist: allowed are lowrank, mlp, mlp_paper"),
-    ("dataset=imagenet", "dataset=imagenet does not exist: allowed are digits"),
-    ("train=adam", "train=adam does not exist: allowed are paper, python"),
+    ("method=foo", "method=foo does not exist: allowed are agem, cheat, dare, dgr, ewc"),
+    ("sleep=foo", "sleep=foo does not exist: allowed are digits, python_mnist, tadros_cifar10"),
+    ("model=cnn5", "model=cnn5 does not exist: allowed are lowrank, mlp, mlp_cifar10"),
+    ("dataset=imagenet", "dataset=imagenet does not exist: allowed are cross_modal, digits"),
+    ("train=adam", "train=adam does not exist: allowed are paper, paper_cifar10"),
     ("method.compat=true", "method.compat is not a setting"),
     ("+method.compat=true", "method.compat is not a setting"),
     ("method.name=foo", "method.name=foo is not a method: allowed are src, sequential"),
-    ("~train.epochs", "train.epochs is missing: give a whole number >= 0, e.g. train.epochs=2"),
+    ("~train.epochs", "train.epochs is missing: give a whole number >= 0 or a list [..]"),
     # wrong types
     ("sleep.inc=abc", "sleep.inc=abc is not allowed: must be a number >= 0; e.g. sleep.inc=0.001"),
     ("sleep.inc=true", "sleep.inc=true is not allowed: must be a number >= 0"),
@@ -156,10 +156,18 @@ CHOICES = [
 ]
 
 
+NEEDS_A_FILE = ("dataset=features", "experiment=tadros_cifar10", "experiment=tadros_cub200")
+FITTING = {"sleep=tadros_patches": "model=perceptron", "train=paper_patches": "dataset=patches",
+          "train=paper_cub200": "dataset.num_tasks=2", "model=perceptron": "sleep=tadros_patches"}  # fmt: skip
+"""Presets that fit one size of network or number of tasks, with what they fit."""
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_file_of_every_group_composes(choice: str) -> None:
     group, _, name = choice.partition("=")
-    config = compose(choice)
+    file = [f"dataset.path={__file__}"] if choice in NEEDS_A_FILE else []
+    fitting = [FITTING[choice]] if choice in FITTING else []
+    config = compose(choice, *file, *fitting)
     if group != "experiment":
         assert getattr(config, group).name == name
 

@@ -13,7 +13,7 @@ from src_lab import metrics
 from src_lab.config import RunConfig
 from src_lab.experiment import run
 from src_lab.run_folder import ACCURACY_COLUMNS
-from tests.test_config import CHOICES, compose
+from tests.test_config import CHOICES, NEEDS_A_FILE, compose
 
 DIGITS = ["dataset=digits", "model.widths=[40,40]", "train.learning_rate=0.2", "train.epochs=4", "threads=1", "cache=off"]
 AWAKE = ["sleep.alpha_scale=[2,0.3,1]", "sleep.iterations=60", "sleep.bonus_iterations=10"]
@@ -22,6 +22,34 @@ WINDOW = ["sleep.stimulus.mask=window", "sleep.stimulus.window=4"]
 VARIANTS = [
     ["method=src", *AWAKE],
     ["method=src", "method.sleep_after=last_task", *AWAKE],
+    ["method=src", "method.sleep_after=2", *AWAKE],
+    *(
+        [f"method={name}", "method.sleep_after=each_task", *AWAKE]
+        for name in (
+            "task_arithmetic",
+            "ties",
+            "dare",
+            "magmax",
+            "fisher_merge",
+            "regmean",
+            "stitch",
+            "running_average",
+            "ewc",
+            "online_ewc",
+            "si",
+            "lwf",
+            "owm",
+            "weight_aligning",
+            "replay",
+            "rehearsal",
+            "icarl",
+            "agem",
+            "rescale",
+        )
+    ),
+    ["method=dgr", "method.generator_steps=5", "method.sleep_after=each_task", *AWAKE],
+    ["method=ncm"],
+    ["method=slda"],
     ["method=sequential"],
     ["method=cheat"],
     ["method=cheat", "method.compat=true"],
@@ -178,6 +206,16 @@ def test_an_early_end_of_sleep_is_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("choice", [c for c in CHOICES if c.startswith("experiment")])
 def test_every_experiment_runs_small(choice: str, tmp_path: Path) -> None:
-    small = ["dataset.samples_per_task=20", "dataset.validation_per_task=5", "model.widths=[8,8]", "train.epochs=1"]
-    _, values = run(compose(choice, "sleep.iterations=2", "sleep.bonus_iterations=0", *small), tmp_path)
+    small = ["sleep.iterations=2", "sleep.bonus_iterations=0", "train.epochs=1", "cache=off"]
+    if choice != "experiment=tadros_patches":  # of four images and no hidden layer
+        classes = 200 if choice == "experiment=tadros_cub200" else 10
+        per_task = max(20, 2 * classes)
+        small += [f"dataset.samples_per_task={per_task}", "dataset.validation_per_task=5", "model.widths=[8,8]"]
+    if choice in NEEDS_A_FILE:
+        draw = np.random.default_rng(0)
+        labels = np.arange(10 * classes) % classes
+        x = draw.random((len(labels), 6))
+        np.savez(tmp_path / "features.npz", train_x=x, train_y=labels, test_x=x, test_y=labels)
+        small += [f"dataset.path={tmp_path / 'features.npz'}", "dataset.samples_per_task=null"]
+    _, values = run(compose(choice, *small), tmp_path)
     assert math.isfinite(values["final_accuracy"])

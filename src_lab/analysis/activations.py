@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from src_lab.evaluation import BATCH
+from src_lab.evaluation import BATCH, evaluating
 from src_lab.settings import ConfigError
 from src_lab.sleep.chain import WEIGHTS
 
@@ -25,7 +25,7 @@ def activations(network: nn.Module, images: Tensor) -> list[Tensor]:
         raise ConfigError(f"{type(network).__name__} has no Linear layer: there are no activations to look at")
     like = next(network.parameters())
     kept: list[Tensor] = []
-    with _evaluating(network), _received(layers) as received, torch.inference_mode():
+    with evaluating(network), _received(layers) as received, torch.inference_mode():
         for start, batch in _batches(images):
             received.clear()
             outputs = network(batch.to(like.device, like.dtype))
@@ -82,15 +82,3 @@ def _received(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards every module's own flag again."""
-    flags = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag

@@ -52,7 +52,8 @@ def replay(
     """Put a copy of `network` to sleep as `sleep` does, on `config.backend`, and watch.
 
     Arguments as of `sleep`: with the network of before and a generator of equal state the weights are those of that sleep,
-    bit for bit. The sleep always goes to its end: `keep_best` is not heeded. `network` is left as it was.
+    bit for bit. The sleep always goes to its end: `keep_best` is not heeded. `network` is left as it was. Where a
+    surrogate took the place of what was learned (`sleep.change`), what was learned is shown.
 
     Which unit is the strongest shows only at the end, and all weights of layer 1 at every frame would be too many to keep
     till then. But a layer knows nothing of the later ones: after the sleep, layer 1 alone goes through it once more.
@@ -63,6 +64,7 @@ def replay(
     """
     if frames < 2:
         raise ConfigError(f"frames={frames} is too few: give at least 2, one before and one after the sleep")
+    config = replace(config, change="learned")
     layers = find_layers(network)
     before = [layer.weight() for layer in layers]
     again = torch.Generator().set_state(generator.get_state())
@@ -84,7 +86,9 @@ def replay(
     strongest = int((slept.weights[0] - before[0]).norm(dim=1).argmax())
     at = np.unique(np.linspace(0, slept.steps, frames).round().astype(int)).tolist()
     alpha, beta = gains_and_thresholds(network, layers, before, images, config)
-    alone = replace(config, dc=config.dc if len(layers) == 1 else 0.0)  # dc drives the last layer, which this is not
+    # dc drives the last layer, which this is not; and which layers are plastic is meant of the whole network
+    inc, dec = (config.inc, config.dec) if 0 in config.plastic_layers(len(layers)) else (0.0, 0.0)
+    alone = replace(config, dc=config.dc if len(layers) == 1 else 0.0, plastic="all", inc=inc, dec=dec)
     first = start(before[:1], alone, alpha[:1], beta[:1], config.backend)
     weights = _at_steps(first, before[0], at, spike_blocks(images, config, again, mean_image))
     kept = [(weight.mean(dim=0).cpu().numpy(), weight[strongest].cpu().numpy()) for weight in weights]

@@ -51,7 +51,7 @@ FASHION_MNIST = IdxFiles(
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pixels as stored, (n, height, width) uint8, with labels (n,) int64."""
+    """Pixels as stored, (n, height, width) uint8, or features (n, 1, d) float32, with labels (n,) int64."""
 
     pixels: Tensor
     labels: Tensor
@@ -63,7 +63,7 @@ class Source:
 
     train: Images
     test: Images
-    white: int
+    white: float
 
 
 def default_root() -> Path:

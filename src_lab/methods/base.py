@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -12,10 +12,11 @@ from src_lab.cache import Cache
 from src_lab.data import Stream, Task
 from src_lab.evaluation import Adjust
 from src_lab.models import ModelConfig, build_model
-from src_lab.settings import setting
+from src_lab.settings import ConfigError, Range, setting
+from src_lab.sleep import SleepConfig
 from src_lab.training import TrainConfig, Trainer, part
 
-SleepAfter = Literal["never", "each_task", "last_task"]
+SleepAfter = Literal["never", "each_task", "last_task"] | int
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,18 @@ class MethodConfig:
     """Settings that every method has."""
 
     name: str = setting(example="src")
-    sleep_after: SleepAfter = setting(example="each_task")
-    """After which of the method's stages its network sleeps; how it sleeps is the group `sleep`."""
+    sleep_after: SleepAfter = setting(within=Range(2), example="each_task")
+    """After which of the method's stages its network sleeps, a number k being every k-th and the last (once after several
+    tasks: arXiv 2606.08447); how it sleeps is the group `sleep`."""
+
+
+def require_dense(config: MethodConfig, model: ModelConfig) -> None:
+    """Raise ConfigError for a low-rank model, for methods that are about whole weight matrices."""
+    if model.rank is not None:
+        raise ConfigError(
+            f"model.rank={model.rank} is not possible with method={config.name}, which is about whole weight matrices: use "
+            "model.rank=null or model=mlp"
+        )
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Context:
     seed: int
     device: torch.device
     cache: Cache | None = None
+    sleep: SleepConfig = field(default_factory=SleepConfig)
 
     def new_network(self, *purpose: str | int, model: ModelConfig | None = None) -> nn.Sequential:
         """A fresh network on the run's device, in evaluation mode; equal purposes give equal initial weights."""
@@ -46,6 +58,20 @@ class Context:
 
     def new_trainer(self, network: nn.Module) -> Trainer:
         return Trainer(network, self.train, self.seed, self.cache)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a method carries from task to task beside the network that answers.
+
+    floats  numbers that are not training images: copies of weights, importances, statistics, momentum not counted
+    images  training images
+    models  how many whole networks are among the `floats`
+    """
+
+    floats: int = 0
+    images: int = 0
+    models: int = 0
 
 
 class Method(ABC):
@@ -87,6 +113,15 @@ class Method(ABC):
     def experts(self) -> dict[str, nn.Module]:
         """{"expert": the network of the task learned last}, for methods that train one per task and combine them."""
         return {}
+
+    def stored(self) -> Stored:
+        """What is carried over to the next task now; nothing, unless the method says more."""
+        return Stored()
+
+    def classifier(self, network: nn.Module) -> nn.Module:
+        """What is asked when `network` is evaluated, the method's own or a copy of it in the middle of a sleep: images to
+        outputs (n, classes). The network itself, unless the method decides in another way than by its outputs."""
+        return network
 
     def adjust(self, current: Task) -> Adjust | None:  # noqa: ARG002  # for methods that use it
         """A change to the outputs when evaluating after `current`; None for the plain decision."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.data import Task
-from src_lab.methods.base import Context, Method, MethodConfig
+from src_lab.methods.base import Context, Method, MethodConfig, Stored
 from src_lab.models import LowRankLinear, ModelConfig
 from src_lab.settings import ConfigError, setting
 from src_lab.training import part
@@ -64,6 +64,10 @@ class LowRankMerge(Method):
         while expert := part(state, f"expert.{len(self._experts)}."):
             self._experts.append(self._context.new_network())
             self._experts[-1].load_state_dict(expert)
+
+    def stored(self) -> Stored:
+        numbers = sum(parameter.numel() for expert in self._experts for parameter in expert.parameters())
+        return Stored(floats=numbers, models=len(self._experts))
 
     def experts(self) -> dict[str, nn.Module]:
         return {"expert": self._experts[-1]}

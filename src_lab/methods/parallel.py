@@ -13,6 +13,7 @@ class Parallel(Method):
     """One network, one stage that holds every task's training images: the very images the sequential methods see."""
 
     def __init__(self, context: Context, config: MethodConfig) -> None:  # noqa: ARG002  # the constructor of all methods
+        context.train.pace(None)  # to refuse settings with one number per task before any work
         self.network = context.new_network()
         self._trainer = context.new_trainer(self.network)
         self._joint = _joint_task(context.stream.tasks)

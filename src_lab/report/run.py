@@ -63,7 +63,7 @@ def percent(share: float) -> str:
 def _facts(run: FinishedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
     get = run.config.get
     widths = json.loads(get("model.widths", "[]"))
-    slept = get("method.sleep_after", "never")
+    slept = str(get("method.sleep_after", "never"))
     numbers = run.numbers
     seconds = ", ".join(f"{phase} {numbers[f'{phase}_seconds']:.1f}" for phase in ("train", "sleep", "evaluate"))
     versions = metrics.get("versions") or {}
@@ -76,7 +76,7 @@ def _facts(run: FinishedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
         "Network": f"{get('model.name')}, hidden layers {', '.join(map(str, widths)) or 'none'}",
         "Data": f"{get('dataset.name')}, {get('dataset.num_tasks')} tasks of {get('dataset.classes_per_task', '?')} classes",
         "Training": f"{get('train.name')}, epochs {get('train.epochs')}, learning rate {get('train.learning_rate')}",
-        "Sleep": "none" if slept == "never" else f"{get('sleep.name')}, after {slept.replace('_', ' ')}",
+        "Sleep": "none" if slept == "never" else f"{get('sleep.name')}, after {_when(slept)}",
         "Seed": str(get("seed")),
         "Seconds": f"{numbers['total_seconds']:.1f} ({seconds})",
         "Threads": str(metrics.get("threads", "-")),
@@ -84,6 +84,11 @@ def _facts(run: FinishedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
         "Run": run.run_id,
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or "-",
     }
+
+
+def _when(slept: str) -> str:
+    """`method.sleep_after` as one says it."""
+    return f"every {slept} tasks" if slept.isdecimal() else slept.replace("_", " ")
 
 
 def commit_text(commits: Iterable[str | None]) -> str:

@@ -23,7 +23,10 @@ class NonFiniteError(FloatingPointError):
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of one sleep, symbols as in `src_lab.sleep.reference`; `alpha`, `beta` have one entry per layer."""
+    """Numbers of one sleep, symbols as in `src_lab.sleep.reference`; `alpha`, `beta` have one entry per layer.
+
+    fixed   indices of the layers whose weights do not change: spikes run through them, and nothing is learned
+    """
 
     alpha: tuple[float, ...]
     beta: tuple[float, ...]
@@ -34,6 +37,7 @@ class Parameters:
     threshold: float
     inhibition: float
     dc: float
+    fixed: frozenset[int] = frozenset()
 
     @staticmethod
     def of(config: SleepConfig, alpha: Sequence[float], beta: Sequence[float]) -> "Parameters":
@@ -48,7 +52,12 @@ class Parameters:
             threshold=config.threshold,
             inhibition=config.inhibition,
             dc=config.dc,
+            fixed=frozenset(range(len(alpha))) - config.plastic_layers(len(alpha)),
         )
+
+    def rates(self, layer: int) -> tuple[float, float]:
+        """inc and dec of one layer: 0 where the weights do not change."""
+        return (0.0, 0.0) if layer in self.fixed else (self.inc, self.dec)
 
 
 @dataclass

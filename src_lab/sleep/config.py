@@ -7,6 +7,7 @@ from src_lab.settings import FINITE, NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, Conf
 
 Rule = Literal["tadros", "sigmoid", "proportional"]
 BackendName = Literal["auto", "reference", "event", "numba", "triton"]
+Shape = Literal["mean", "shuffled", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class StimulusConfig:
     """Share of the pixels that a `pixel` mask keeps."""
     window: int = setting(11, within=Range(1), unit="pixels", source="MATLAB program: 11 x 11")
     """Side of the square that a `window` mask keeps."""
+    shape: Shape = setting("mean", source="both programs: mean; the others are controls, ours", later=True)
+    """What the mean image becomes: itself, itself with its pixels in one random order per sleep, or its mean brightness
+    in every pixel. The expected number of input spikes is the same."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class SleepConfig:
     inhibition: float = setting(0.0, within=NON_NEGATIVE, unit="of the layer's mean input", source="both programs")
     dc: float = setting(0.0, within=FINITE, unit="potential per step", source="both programs")
     """Constant drive of the last layer."""
+    plastic: Literal["all", "hidden", "output"] = setting(
+        "all", source="both programs: all; the others are controls, ours", later=True
+    )
+    """Layers whose weights change: all, all but the last, the last. Spikes run through all of them."""
+    change: Literal["learned", "shuffled", "noise", "per_unit"] = setting(
+        "learned", source="both programs: learned; the others are controls, ours", later=True
+    )
+    """What each layer's weights change by: what they learned asleep, or a surrogate of it (`src_lab.sleep.surrogate`)."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )
@@ -84,6 +96,16 @@ class SleepConfig:
     def steps(self, task: int) -> int:
         """Length of the sleep after task `task` (0 is the first): `iterations + task * bonus_iterations`."""
         return self.iterations + task * self.bonus_iterations
+
+    def plastic_layers(self, layers: int) -> frozenset[int]:
+        """Indices of the layers whose weights change, of `layers`. Raises ConfigError when there are none."""
+        if self.plastic == "hidden" and layers == 1:
+            raise ConfigError(
+                "sleep.plastic=hidden leaves nothing to change in a network of one layer of weights: use sleep.plastic=all, "
+                "or give it hidden units, e.g. model.widths=[100]"
+            )
+        indices = range(layers)
+        return frozenset({"all": indices, "hidden": indices[:-1], "output": indices[-1:]}[self.plastic])
 
     def per_layer(self, key: Literal["alpha", "beta", "alpha_scale", "beta_scale"], layers: int) -> list[float]:
         """The setting `key` as one number per layer. Raises ConfigError when it has another length."""

@@ -30,7 +30,8 @@ class Event(Reference):
         write(record, layer, step, self._steps_done, v, spikes)
         rows = spikes.nonzero().squeeze(1)
         if len(rows):
-            self._learn(w, rows, active)
+            if layer not in p.fixed:
+                self._learn(w, rows, active)
             v[rows] = 0
         return spikes
 

@@ -16,6 +16,7 @@ from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.scaling import gains, normalization_factors, thresholds
 from src_lab.sleep.simulate import SleepResult, start
 from src_lab.sleep.stimulus import spike_blocks
+from src_lab.sleep.surrogate import surrogates
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ def sleep(
                 float32 or float64, on any device
     images      (n, ...) with values in [0, 1]: their mean, or means of a few, shape the noise, and with
                 `scaling=data` the activations they cause set the gains
-    generator   CPU generator of the noise: equal states give equal input spikes on every backend and device
+    generator   CPU generator of the noise: equal states give equal input spikes on every backend and device; a surrogate
+                change (`sleep.change`) is drawn from it when the sleep is over
     backend     see `simulate`
     callback    called with (step, state) every `config.record_every` steps (every 100 where that is null)
     mean_image  replaces the images' mean where one was carried along instead of old data
@@ -95,6 +97,8 @@ def sleep(
     for index, weight in enumerate(after):
         if not torch.isfinite(weight).all():
             raise NonFiniteError(index, slept)
+    if config.change != "learned":
+        after = surrogates(before, after, config.change, generator)
     for layer, weight in zip(layers, after, strict=True):
         layer.write(weight)
     _warn_if_silent(trace, slept, alpha, beta)

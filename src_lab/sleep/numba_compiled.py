@@ -395,7 +395,8 @@ def _step_layer(layer: Layer, active: Array, found: Array, scratch: Scratch, pea
     if highest < layer.threshold:
         return 0
     count = _fire(v, layer.threshold, found)
-    _learn(layer, active, found[:count], scratch)
+    if layer.inc or layer.dec:
+        _learn(layer, active, found[:count], scratch)
     return count
 
 

@@ -96,6 +96,7 @@ def _layer(w: Tensor, p: Parameters, index: int, is_last: bool) -> Layer:
     columns = _transposed(w.detach())
     scalar = columns.dtype.type
     units, inputs = w.shape
+    inc, dec = p.rates(index)
     return Layer(
         columns=columns,
         applied=np.zeros(inputs, np.int64),
@@ -103,8 +104,8 @@ def _layer(w: Tensor, p: Parameters, index: int, is_last: bool) -> Layer:
         log=_empty_log(units),
         rule=RULE_CODES[p.rule],
         alpha=scalar(p.alpha[index]),
-        inc=scalar(p.inc),
-        dec=scalar(p.dec),
+        inc=scalar(inc),
+        dec=scalar(dec),
         decay=scalar(p.decay),
         inhibition=scalar(p.inhibition),
         dc=scalar(p.dc if is_last else 0),

@@ -46,8 +46,9 @@ class Reference:
         spikes = v >= p.threshold * p.beta[layer]
         write(record, layer, step, self._steps_done, v, spikes)
 
-        rate = torch.where(presynaptic, w.new_tensor(p.inc), w.new_tensor(-p.dec))
-        torch.where(spikes[:, None], w + rate * self._factor(w), w, out=w)
+        if layer not in p.fixed:
+            rate = torch.where(presynaptic, w.new_tensor(p.inc), w.new_tensor(-p.dec))
+            torch.where(spikes[:, None], w + rate * self._factor(w), w, out=w)
         v[spikes] = 0
         return spikes
 

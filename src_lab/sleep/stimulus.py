@@ -2,18 +2,19 @@
 
     P(spike of pixel j at step t) = min(1, 2 dt max_rate x_j(t)),   x(t) = mean image (t) * mask (t)
 
-(Tadros et al. 2022, Methods.) All draws come from one CPU generator in blocks of a fixed number of steps, so the spikes
-depend on neither backend, device, nor on how far a sleep goes: the first 500 steps of a longer one are the same.
+(Tadros et al. 2022, Methods.) As controls, the mean image may be shuffled or evened out (`sleep.stimulus.shape`). All
+draws come from one CPU generator in blocks of a fixed number of steps, so the spikes depend on neither backend, device, nor
+on how far a sleep goes: the first 500 steps of a longer one are the same.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.config import SleepConfig, StimulusConfig
+from src_lab.sleep.config import Shape, SleepConfig, StimulusConfig
 
 BLOCK = 100
 """Steps drawn at once: enough to spread the cost of a draw, little enough to keep memory at a few hundred kilobytes."""
@@ -25,7 +26,7 @@ def spike_blocks(
     """Endless blocks (BLOCK, n_0) bool of input spikes shaped like `images` (n, ...) with values in [0, 1].
 
     mean_image  (n_0,) replaces the mean of the images where one was carried along instead of the data
-    generator   a CPU generator; every block draws the same number of values from it
+    generator   a CPU generator; every block draws the same number of values from it, a shuffle some more before the first
 
     Raises ConfigError when the mask does not fit the images or the generator is not on the CPU.
     """
@@ -40,8 +41,9 @@ def spike_blocks(
     if mean.shape != flat.shape[1:]:
         raise ConfigError(f"mean_image has {len(mean)} values but the images have {flat.shape[1]}: give one value per pixel")
     per_step = None if mean_image is not None else config.stimulus.samples_per_step
+    shape = _shaping(config.stimulus.shape, flat.shape[1], generator)
     while True:
-        x = mean if per_step is None else _drawn_means(flat, per_step, generator)
+        x = shape(mean if per_step is None else _drawn_means(flat, per_step, generator))
         mask = _masks(config.stimulus, flat.shape[1], sides, generator)
         uniform = torch.rand(BLOCK, flat.shape[1], generator=generator)
         yield spikes_from_uniform(uniform, x * mask, config)
@@ -92,6 +94,16 @@ def image_sides(images: Tensor, config: StimulusConfig) -> tuple[int, int]:
 def _drawn_means(flat: Tensor, count: int, generator: torch.Generator) -> Tensor:
     drawn = torch.randint(len(flat), (BLOCK, count), generator=generator)
     return flat[drawn].mean(dim=1)
+
+
+def _shaping(shape: Shape, pixels: int, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """What turns mean images (.., pixels) into those of `shape`: one function for a whole sleep."""
+    if shape == "shuffled":
+        order = torch.randperm(pixels, generator=generator)
+        return lambda x: x[..., order]
+    if shape == "uniform":
+        return lambda x: x.mean(dim=-1, keepdim=True).expand_as(x)
+    return lambda x: x
 
 
 def _masks(config: StimulusConfig, pixels: int, sides: tuple[int, int], generator: torch.Generator) -> Tensor | int:

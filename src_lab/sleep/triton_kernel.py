@@ -228,7 +228,8 @@ class _Layer:
 def _numbers(p: Parameters, layer: int) -> list[float]:
     """A layer's row of the table that the kernels read; its order is `parameter_ptr`'s in `triton_device.step`."""
     dc = p.dc if layer == len(p.alpha) - 1 else 0.0
-    return [p.alpha[layer], p.threshold * p.beta[layer], p.decay, dc, p.inhibition, p.inc, -p.dec]
+    inc, dec = p.rates(layer)
+    return [p.alpha[layer], p.threshold * p.beta[layer], p.decay, dc, p.inhibition, inc, -dec]
 
 
 def require_device(device: torch.device) -> None:

@@ -11,7 +11,7 @@ from src_lab.data import DATASETS, DatasetConfig, Split, Stream, load_stream
 from src_lab.data.sources import Images, Source
 from src_lab.data.streams import pixel_permutation
 
-Setting = int | str | list[int] | None
+Setting = int | str | float | list[int] | list[float] | None
 
 
 def mnist(root: Path, seed: int = 0, **settings: Setting) -> Stream:
@@ -99,7 +99,7 @@ def test_division_into_training_and_validation(
     validation_rows: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(DATASETS, "digits", lambda _: numbered(60))
+    monkeypatch.setitem(DATASETS, "digits", lambda *_: numbered(60))
     config = DatasetConfig("digits", 10, 1, samples_per_task=samples, validation_per_task=validation)
     task = load_stream(config, seed=0).tasks[3]
     assert rows(task.train.images) == train_rows
@@ -164,3 +164,49 @@ def test_changing_a_task_in_place_does_not_change_the_next_stream(root: Path) ->
     after = mnist(root).tasks[0].train
     assert torch.equal(after.images, before)
     assert after.labels.max() == 1
+
+
+def test_cross_modal_is_mnist_and_then_fashion_mnist_on_the_same_outputs(root: Path) -> None:
+    stream = mnist(root, name="cross_modal", num_tasks=2, classes_per_task=10, validation_per_task=40)
+    assert stream.num_classes == 10
+    for task, name in zip(stream.tasks, ("mnist", "fashion_mnist"), strict=True):
+        whole = mnist(root, name=name, num_tasks=1, classes_per_task=10, validation_per_task=40).tasks[0]
+        assert task.classes == whole.classes == tuple(range(10))
+        assert same(task.train, whole.train)
+        assert same(task.validation, whole.validation)
+        assert same(task.test, whole.test)
+    turned = mnist(root, name="cross_modal", num_tasks=2, classes_per_task=10, task_order=[1, 0])
+    assert same(turned.tasks[0].test, stream.tasks[1].test)
+
+
+def test_samples_per_task_follow_the_order_of_learning(root: Path) -> None:
+    stream = mnist(root, samples_per_task=[1, 2, 3, 4, 5], task_order=[4, 3, 2, 1, 0])
+    assert [len(task.train) for task in stream.tasks] == [1, 2, 3, 4, 5]
+    assert stream.tasks[0].classes == (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "counts"),
+    [
+        pytest.param(None, [6] * 10, id="as they come"),
+        pytest.param(1.0, [6] * 10, id="a tail that is no tail"),
+        pytest.param(512.0, [6, 3, 2, 1, 1, 1, 1, 1, 1, 1], id="every class half as frequent as the last, one at least"),
+        pytest.param([1, 1, 0.5, 1, 1, 1, 1, 1, 1, 0.01], [6, 6, 3, 6, 6, 6, 6, 6, 6, 1], id="a share of each"),
+    ],
+)
+def test_imbalance_keeps_the_first_images_of_each_class(
+    imbalance: float | list[float] | None, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "digits", lambda *_: numbered(100))
+    config = DatasetConfig("digits", 1, 10, samples_per_task=60, imbalance=imbalance)
+    (task,) = load_stream(config, seed=0).tasks
+    assert task.train.labels.bincount().tolist() == counts
+    assert rows(task.train.images) == [row for row in range(60) if row // 10 < counts[row % 10]]
+    assert rows(task.validation.images) == list(range(60, 100)), "validation stays as balanced as it was"
+    assert len(task.test) == 100
+
+
+def test_imbalance_of_a_class_reaches_the_task_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "digits", lambda *_: numbered(100))
+    config = DatasetConfig("digits", 5, 2, imbalance=[1, 1, 1, 1, 1, 1, 1, 0.2, 1, 1])
+    assert [len(task.train) for task in load_stream(config, seed=0).tasks] == [20, 20, 20, 12, 20]

@@ -1,0 +1,39 @@
+"""Surrogates of what sleep learned: changes like it that know less of it.
+
+Whatever a network gains from a surrogate as well, it does not owe to WHICH synapses, or which of a unit's, sleep changed.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Surrogate = Literal["shuffled", "noise", "per_unit"]
+
+
+def surrogates(
+    before: Sequence[Tensor], after: Sequence[Tensor], kind: Surrogate, generator: torch.Generator
+) -> list[Tensor]:
+    """The weights `before` plus a surrogate of D = after - before, drawn for each layer from the CPU `generator`.
+
+    shuffled  the entries of D in random order: the same in every moment
+    noise     N(mean(D), var(D)), independently for every weight
+    per_unit  the mean of each unit's row of D in all of the row: one number per unit, and nothing is drawn
+    """
+    draw = {"shuffled": _shuffled, "noise": _noise, "per_unit": _per_unit}[kind]
+    return [old + draw(new - old, generator).to(old) for old, new in zip(before, after, strict=True)]
+
+
+def _shuffled(change: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(change.numel(), generator=generator).to(change.device)
+    return change.flatten()[order].view_as(change)
+
+
+def _per_unit(change: Tensor, _: torch.Generator) -> Tensor:
+    return change.mean(dim=1, keepdim=True).expand_as(change)
+
+
+def _noise(change: Tensor, generator: torch.Generator) -> Tensor:
+    sd, mean = torch.std_mean(change.double(), correction=0)
+    return torch.randn(change.shape, generator=generator).to(sd) * sd + mean
