@@ -21,10 +21,10 @@ from tqdm import tqdm
 from src_lab.aggregate import find_runs
 from src_lab.config import explain, parse
 from src_lab.experiment import ensure
+from src_lab.settings import ConfigError
 from src_lab.tables import write_tables
 
 HERE = Path(__file__).resolve().parent
-TRIALS = 8
 TUNED_ON = 0
 SEEDS = range(10, 15)
 """Not the seed that was tuned on."""
@@ -41,17 +41,19 @@ def main() -> int:
         print(f"--methods={unknown[0]} is not in scripts/rivals.yaml: allowed are {', '.join(ranges)}", file=sys.stderr)
         return 2
     with ProcessPoolExecutor(arguments.processes, multiprocessing.get_context("spawn")) as pool:
-        started = [pool.submit(compare, name, ranges[name], arguments.out, arguments.setting) for name in chosen]
+        started = [
+            pool.submit(compare, name, ranges[name], arguments.out, arguments.trials, arguments.setting) for name in chosen
+        ]
         failed = [line for each in tqdm(started, "methods", disable=None) if (line := each.result())]
-    print(write_tables(find_runs([arguments.out / "runs"]), arguments.out, against="SRC"))
+    print(write_tables(find_runs([arguments.out / "runs"]), arguments.out, against="SRC" if "src" in chosen else None))
     print("\n".join(failed))
     return 1 if failed else 0
 
 
-def compare(method: str, ranges: list[str], out: Path, setting: list[str]) -> str:
+def compare(method: str, ranges: list[str], out: Path, trials: int, setting: list[str]) -> str:
     """Tune `method`, then run its best trial's settings with every seed; returns what went wrong, or nothing."""
     try:
-        best = tune(method, ranges, out.absolute() / "tune" / method, setting)
+        best = tune(method, ranges, out.absolute() / "tune" / method, trials, setting)
         for seed in SEEDS:
             config = parse(best | {"seed": seed, "evaluate": "each_stage", "name": method})
             ensure(config, out / "runs" / config.run_id)
@@ -60,19 +62,19 @@ def compare(method: str, ranges: list[str], out: Path, setting: list[str]) -> st
     return ""
 
 
-def tune(method: str, ranges: list[str], folder: Path, setting: list[str]) -> dict[str, object]:
+def tune(method: str, ranges: list[str], folder: Path, trials: int, setting: list[str]) -> dict[str, object]:
     """The settings of the trial with the highest validation accuracy."""
     preset = "src" if method == "src" else "rival"
-    search = [f"search={preset}", f"search.n_trials={TRIALS}", f"search.seeds=[{TUNED_ON}]", "search.prune_after=null"]
+    search = [f"search={preset}", f"search.n_trials={trials}", f"search.seeds=[{TUNED_ON}]", "search.prune_after=null"]
     command = [sys.executable, str(HERE.parent / "run.py"), "-m", *search, f"method={method}", LEARNING_RATE, *ranges]
     log = folder.with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as said:
         done = subprocess.run([*command, *setting, "threads=1", f"hydra.sweep.dir={folder}"], stdout=said, stderr=said)
     if done.returncode:
-        raise RuntimeError(f"the search failed, see {log}")
-    trials = pd.read_csv(folder / "trials.csv")
-    best = trials.loc[trials["value"].idxmax(), "number"]
+        raise ConfigError(f"the search failed, see {log}")
+    table = pd.read_csv(folder / "trials.csv")
+    best = table.loc[table["value"].idxmax(), "number"]
     settings = yaml.safe_load((folder / f"trial-{best}" / f"s{TUNED_ON}" / "config.yaml").read_text(encoding="utf-8"))
     return dict(settings)
 
@@ -82,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("setting", nargs="*", help="overrides of every run, e.g. model.widths=[1200,1200]")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where trials, runs and tables go")
     parser.add_argument("--methods", help="some of scripts/rivals.yaml, separated by commas (default: all)")
+    parser.add_argument("--trials", type=int, default=8, help="of each method's search, its defaults first (default: 8)")
     parser.add_argument("--processes", type=int, default=1, help="methods side by side (default: 1)")
     return parser.parse_args()
 

@@ -47,7 +47,8 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Outputs (n, classes) of the network in evaluation mode, on the CPU."""
     device = next(model.parameters()).device
     with evaluating(model), torch.inference_mode():
-        return torch.cat([model(batch.to(device)).cpu() for batch in torch.split(images, BATCH)])
+        outputs = [model(batch.to(device)).cpu() for batch in torch.split(images, BATCH)]
+    return torch.cat(outputs)  # out here: a result of inference mode could not take part in training
 
 
 @contextmanager

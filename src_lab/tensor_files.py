@@ -1,7 +1,9 @@
 """Tensors on disk, with a checksum, and their hash."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         intact = header["sha256"] == digest(tensors, note)
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read ({error})") from error
+    except RuntimeError as error:  # PyTorch opens the file a second time, and another process may have removed it meanwhile
+        if path.exists():
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     if not intact:
         raise DamagedFile(f"{path} has another checksum than when it was written")
     return tensors, note

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from src_lab import tensor_files
 from src_lab.checkpoint import FOLDER, KEEP, Checkpoints
 from src_lab.settings import ConfigError
 from src_lab.tensor_files import DamagedFile, load_tensors, save_tensors
@@ -106,3 +107,21 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     (tmp_path / FOLDER / ".step-002.safetensors.99.partial").write_bytes(b"half")
     checkpoints(tmp_path).save(2, STATE, {})
     assert [file.name for file in files(tmp_path)] == ["step-001.safetensors", "step-002.safetensors"]
+
+
+def test_a_file_that_goes_while_it_is_opened_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may drop a cache's entry between the two openings that reading takes."""
+    path = tmp_path / "entry.safetensors"
+    save_tensors(path, {"w": torch.ones(3)}, {})
+    really_open = tensor_files.safe_open
+
+    def open_and_lose(*arguments: object) -> object:
+        path.unlink()
+        try:
+            return really_open(*arguments)
+        except FileNotFoundError:
+            raise RuntimeError(f"unable to open file <{path}> in read-only mode: No such file or directory (2)") from None
+
+    monkeypatch.setattr(tensor_files, "safe_open", open_and_lose)
+    with pytest.raises(FileNotFoundError):
+        load_tensors(path)

@@ -22,6 +22,7 @@ SLEEPS: dict[str, dict[str, Any]] = {
     "output_only": {"plastic": "output"},
     "shuffled_change": {"change": "shuffled"},
     "matched_noise": {"change": "noise"},
+    "per_unit_change": {"change": "per_unit"},
 }
 STIMULI = {"shuffled_image": "shuffled", "uniform_noise": "uniform"}
 RESCALED = {

@@ -163,3 +163,19 @@ def test_the_command_refuses_in_one_line(
     assert done.returncode == status
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+def test_what_methods_store_is_a_column_where_any_does(tmp_path: Path) -> None:
+    make_run(tmp_path / "merge0", "merge", metrics={"stored": {"floats": 19_176_000, "images": 0, "models": 1}})
+    make_run(tmp_path / "src0", "src", metrics={"stored": {"floats": 0, "images": 0, "models": 0}})
+    make_run(tmp_path / "older", "sequential")
+    tables = write_tables(find_runs([tmp_path]), tmp_path / "out")
+    stored = tables.summary.set_index("method")["stored floats"]
+    assert stored.to_dict() == {"merge": "19.2M", "src": "0", "sequential": "-"}
+    assert "stored images" not in tables.summary, "no method has any"
+    assert pd.read_csv(tmp_path / "out" / "runs.csv").set_index("method")["stored_models"]["merge"] == 1
+
+
+def test_a_number_stored_that_is_none_is_a_problem(tmp_path: Path) -> None:
+    make_run(tmp_path / "odd", metrics={"stored": {"floats": "many"}})
+    assert find_runs([tmp_path]).problems["why"].tolist() == ["metrics.json: floats=many is not a number"]

@@ -8,6 +8,7 @@ import statistics
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,8 @@ from src_lab.files import replacing, write_atomically
 from src_lab.plots import search as plots
 from src_lab.results import git_commit
 from src_lab.search.study import Search
+from src_lab.settings import build
+from src_lab.sleep import SleepConfig
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +99,8 @@ def _write_preset(search: Search, best: FrozenTrial, table: pd.DataFrame) -> Pat
         f"python run.py -m {shlex.join(search.command)}",
         f"Validation accuracy {_accuracy(best)}, seeds {seeds}; test images played no part. Commit {git_commit()}.",
     ]
-    text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(ran["sleep"] | {"name": name}, sort_keys=False)
+    sleep = asdict(build(SleepConfig, ran["sleep"] | {"name": name}, "sleep"))  # every setting, which config.yaml may lack
+    text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(sleep, sort_keys=False)
     path = search.folder / "conf" / "sleep" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
