@@ -194,8 +194,8 @@ def page(results: Sequence[tuple[Target, Ours]], notes: str) -> str:
     parts = [
         "# Published results and ours",
         "Made by `python scripts/reproduce.py` from the runs it made; not to be edited by hand. Test accuracy in percent, "
-        "mean ± sd over seeds (n). *agrees*: the means differ by no more than the tolerance, in points, set before the runs "
-        f"(`tests/targets.csv`). Of {len(results)} figures: {counts}.",
+        "mean ± sd over seeds (n). *agrees*: the means differ by no more than the tolerance, in points, of "
+        f"`tests/targets.csv`. Of {len(results)} figures: {counts}.",
     ]
     for section in sections:
         own = table([(target, ours) for target, ours in results if target.section == section])

@@ -1,7 +1,7 @@
 """Features of images by a network that was trained elsewhere, for `dataset=features`."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
@@ -113,7 +113,7 @@ def _listed(root: Path, images: Any) -> tuple[Labelled, Labelled]:  # noqa: ANN4
         if name not in known:
             raise ValueError(f"images.txt does not list {name}")
         rows[name in for_training].append(row)
-    return tuple(Subset(images, cast(Sequence[int], rows[part])) for part in (True, False))  # type: ignore[return-value]
+    return Subset(images, rows[True]), Subset(images, rows[False])
 
 
 def _pairs(path: Path) -> dict[str, str]:
