@@ -2,8 +2,8 @@
 
     python scripts/compile_kernels.py [--arch 80 90 100] [--all] [--out FOLDER]
 
-One line per kernel: registers per thread, bytes spilled, shared memory, size. `--all` adds inhibition, recording and
-widths that are no multiple of 16 to the everyday kernels. `--out` keeps the table (`resources.csv`) and the sm_90
+One line per kernel: registers per thread, bytes spilled, shared memory, size. `--all` adds inhibition, biases, recording
+and widths that are no multiple of 16 to the everyday kernels. `--out` keeps the table (`resources.csv`) and the sm_90
 listings, PTX and SASS. Exits with 1 when a kernel spills.
 """
 
@@ -45,12 +45,13 @@ class Variant:
     dtype: str
     rule: str = "none"
     inhibited: bool = False
+    biased: bool = False
     recording: bool = False
     aligned: bool = True
 
     @property
     def name(self) -> str:
-        marks = [mark for mark in ("inhibited", "recording", "aligned") if getattr(self, mark)]
+        marks = [mark for mark in ("inhibited", "biased", "recording", "aligned") if getattr(self, mark)]
         return "-".join([self.kernel, self.dtype, self.rule, *marks])
 
     def compile(self, arch: int) -> CompiledKernel:
@@ -59,6 +60,7 @@ class Variant:
             "PARAMETERS": PARAMETERS,
             "RULE": self.rule,
             "INHIBITED": self.inhibited,
+            "BIASED": self.biased,
             "RECORD": self.recording,
         }
         constants = {name: known[name] for name in kernel.arg_names if name in known}
@@ -75,13 +77,13 @@ class Variant:
 
 
 def variants(everything: bool) -> Iterator[Variant]:
-    """The kernels of a sleep without inhibition or records at widths that are multiples of 16, or all kernels."""
+    """The kernels of a sleep without inhibition, biases or records at widths that are multiples of 16, or all kernels."""
     choices = (False, True) if everything else (False,)
     for dtype, unaligned in product(WEIGHT_TYPES, choices):
         if everything:
             yield Variant("sum_impulses", dtype, aligned=not unaligned)
-        for rule, inhibited, recording in product(RULES, choices, choices):
-            yield Variant("step", dtype, rule, inhibited, recording, aligned=not unaligned)
+        for rule, inhibited, biased, recording in product(RULES, choices, choices, choices):
+            yield Variant("step", dtype, rule, inhibited, biased, recording, aligned=not unaligned)
 
 
 def measure(variant: Variant, arch: int, out: Path | None) -> dict[str, object]:

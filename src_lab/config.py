@@ -27,6 +27,8 @@ from src_lab.methods import METHODS, MethodConfig
 from src_lab.models import ModelConfig
 from src_lab.settings import NON_NEGATIVE, ConfigError, Range, as_plain, build, setting, unknown_key
 from src_lab.sleep import NonFiniteError, SleepConfig
+from src_lab.sleep.bias import require_positive
+from src_lab.sleep.scaling import gains, thresholds
 from src_lab.sleep.simulate import choose
 from src_lab.training import DivergedError, TrainConfig
 
@@ -193,17 +195,14 @@ def _check_together(config: RunConfig, here: bool) -> None:
             f"sleep.keep_best=true keeps what was learned up to some step, but sleep.change={config.sleep.change} replaces "
             "what was learned: use sleep.keep_best=false or sleep.change=learned"
         )
+    if config.model.bias and config.sleep.bias != "ignore":
+        require_positive(config.sleep, gains(config.sleep, [1.0] * layers), thresholds(config.sleep, layers))
     if device is not None:
         choose(config.sleep.backend, device)
     if config.sleep.keep_best and config.sleep.record_every is None:
         raise ConfigError(
             "sleep.keep_best=true needs recorded steps to choose from, but sleep.record_every=null: give a number of steps, "
             "e.g. sleep.record_every=100"
-        )
-    if config.model.bias:
-        raise ConfigError(
-            f"model.bias=true is not possible with method.sleep_after={config.method.sleep_after}: sleep has no rule for "
-            "biases yet; use model.bias=false or method.sleep_after=never"
         )
 
 

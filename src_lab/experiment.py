@@ -198,8 +198,8 @@ def _advance(
         watch = now.trace.watch(method.network, task.index, method.adjust(task), method.classifier)
     with now.clock.phase("sleep"):
         slept = sleeper.sleep(method.network, stage, watch)
-    if config.sleep.keep_best and watch is not None and watch.best_weights is not None:
-        load_weights(method.network, watch.best_weights)
+    if config.sleep.keep_best and watch is not None and watch.best is not None:
+        load_weights(method.network, watch.best.weights, watch.best.biases)
     return slept.steps
 
 

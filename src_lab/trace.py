@@ -38,9 +38,17 @@ class SleepTrace:
         return pd.DataFrame(self.rows)
 
 
+@dataclass(frozen=True)
+class Best:
+    """What a network was at one moment of a sleep, as `load_weights` takes it."""
+
+    weights: list[Tensor]
+    biases: list[Tensor | None] | None
+
+
 @dataclass
 class Watch:
-    """Callback of one sleep; afterwards `best_weights` are those of the highest validation accuracy met."""
+    """Callback of one sleep; afterwards `best` is the moment of the highest validation accuracy met."""
 
     trace: SleepTrace
     twin: nn.Module
@@ -48,10 +56,10 @@ class Watch:
     adjust: Adjust | None
     classifier: Callable[[nn.Module], nn.Module]
     best_validation: float = -1.0
-    best_weights: list[Tensor] | None = None
+    best: "Best | None" = None
 
     def __call__(self, step: int, state: SleepState) -> None:
-        load_weights(self.twin, state.weights)
+        load_weights(self.twin, state.weights, state.biases)
         tests, test_all = self._accuracies("test")
         _, validation = self._accuracies("validation")
         row: dict[str, Any] = {"trained_task": self.trained_task, "sleep_step": step}
@@ -62,7 +70,7 @@ class Watch:
             row |= {f"spikes_{layer}": spikes, f"grown_{layer}": grown, f"shrunk_{layer}": shrunk}
         self.trace.rows.append(row)
         if validation > self.best_validation:
-            self.best_validation, self.best_weights = validation, state.weights
+            self.best_validation, self.best = validation, Best(state.weights, state.biases)
 
     def _accuracies(self, split: str) -> tuple[list[float], float]:
         splits = [(getattr(task, split), task.classes) for task in self.trace.tasks]

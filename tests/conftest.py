@@ -42,12 +42,20 @@ def stream() -> Stream:
 
 @pytest.fixture
 def make_method(stream: Stream):
-    """Build a method on the toy stream: `make_method("merge", seed=1, rank=2, combine="concat")`."""
+    """Build a method on the toy stream: `make_method("merge", seed=1, rank=2, bias=True, combine="concat")`."""
 
-    def make(name: str, *, seed: int = 0, rank: int | None = None, stream: Stream = stream, **settings: object) -> Method:
+    def make(
+        name: str,
+        *,
+        seed: int = 0,
+        rank: int | None = None,
+        bias: bool = False,
+        stream: Stream = stream,
+        **settings: object,
+    ) -> Method:
         rank = 3 if name == "lowrank_merge" and rank is None else rank
         model = ModelConfig(
-            name="toy", widths=[16, 16], bias=False, dropout=0.25, dropout_scaling="train", output="linear",
+            name="toy", widths=[16, 16], bias=bias, dropout=0.25, dropout_scaling="train", output="linear",
             init_range=None, rank=rank,
         )  # fmt: skip
         train = TrainConfig(

@@ -61,6 +61,7 @@ WRONG = [
     # out of range
     ("sleep.inc=-1", "sleep.inc=-1 is not allowed: must be a number >= 0"),
     ("sleep.dec=nan", "sleep.dec=nan is not allowed"),
+    ("sleep.bias=fixed", "sleep.bias=fixed is not allowed: must be one of scaled, adapt, ignore"),
     ("sleep.decay=1.1", "sleep.decay=1.1 is not allowed: must be a number >= 0 and <= 1"),
     ("sleep.max_rate_hz=0", "sleep.max_rate_hz=0 is not allowed: must be a number > 0"),
     ("sleep.stimulus.keep=2", "sleep.stimulus.keep=2 is not allowed: must be a number >= 0 and <= 1"),
@@ -78,7 +79,8 @@ WRONG = [
     # impossible together
     ("model.widths=[20]", "has 3 values but the network has 2 layers of weights: give one per layer"),
     ("sleep.alpha_scale=[1,2]", "sleep.alpha_scale=[1.0,2.0] has 2 values but the network has 3 layers"),
-    ("model.bias=true", "use model.bias=false or method.sleep_after=never"),
+    ("model.bias=true sleep.threshold=0", "layer 0 has alpha=14.9838 and threshold 0: make both positive"),
+    ("model.bias=true sleep.alpha_scale=[1,-1,1]", "sleep.bias=scaled needs positive gains and thresholds before the last"),
     ("method=lowrank_merge model=mlp", "model=mlp is not low-rank"),
     ("dataset.num_tasks=6", "dataset.num_tasks"),
     ("dataset.task_order=[0,0,1,2,3]", "dataset.task_order"),

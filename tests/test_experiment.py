@@ -60,6 +60,8 @@ VARIANTS = [
     ["method=lowrank_merge", "method.combine=concat"],
     ["method=src", "model=lowrank", "model.widths=[40,40]", *AWAKE],
     ["method=sequential", "model.bias=true"],
+    ["method=src", "model.bias=true", "sleep.bias=adapt", *AWAKE],
+    ["method=src", "model=lowrank", "model.widths=[40,40]", "model.bias=true", *AWAKE],
     ["method=src", "sleep.stimulus.images=seen", *PAPER, *AWAKE],
     ["method=src", "sleep.stimulus.images=running_mean", *WINDOW, *AWAKE],
     ["method=src", "model=mlp_paper", "model.widths=[40,40]", "train=paper", *AWAKE],

@@ -173,7 +173,7 @@ def test_a_multirun_that_is_broken_off_shows_what_there_is(
     [
         (["sleep.inc=0.01,abc"], "error: sleep.inc=abc is not allowed: must be a number >= 0"),
         (["method=src,foo", "seed=0,1"], "error: method=foo seed=0: method=foo does not exist: allowed are agem, cheat"),
-        (["seed=3,4", "model.bias=true"], "error: seed=3: model.bias=true is not possible with method.sleep_after"),
+        (["seed=3,4", "model.bias=true", "sleep.threshold=-1"], "error: seed=3: sleep.bias=scaled needs positive gains"),
         (["sleep.incc=1,2"], "error: sleep.incc=1: sleep.incc is not a setting: did you mean sleep.inc?"),
         (["seed=0,1", "hydra.sweep.subdir=x"], "error: hydra.sweep.subdir=x is one folder for seed=0 and seed=1: give each"),
         (["sleep.inc=interval(0,1)"], "error: sleep.inc=interval(0,1) is for a search: add search=src, or list values"),

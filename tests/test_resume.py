@@ -24,6 +24,7 @@ WATCHED = ["method=src", "sleep.record_every=20", "sleep.keep_best=true", *AWAKE
 METHODS = [
     *VARIANTS,
     WATCHED,
+    [*WATCHED, "model.bias=true", "sleep.bias=adapt"],
     ["method=merge", "train.keep_momentum=true"],
     ["method=src", "train.keep_momentum=true", "evaluate=final", *AWAKE],
 ]

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from src_lab.sleep.config import SleepConfig
 
+Biases = Sequence[Tensor | None]
+"""One (n_l,) tensor per layer, None for a layer without."""
+
 
 class NonFiniteError(FloatingPointError):
     """A membrane potential or a weight became infinite or NaN; the message names layer and step."""
@@ -25,7 +28,11 @@ class NonFiniteError(FloatingPointError):
 class Parameters:
     """Numbers of one sleep, symbols as in `src_lab.sleep.reference`; `alpha`, `beta` have one entry per layer.
 
-    fixed   indices of the layers whose weights do not change: spikes run through them, and nothing is learned
+    fixed       indices of the layers whose weights do not change: spikes run through them, and nothing is learned
+    bias_drive  per layer, what a bias of 1 adds to the potentials at every step, alpha_l kappa_{l-1}
+    bias_rate   per layer, factor of f(b) in the change of a bias when its unit spikes; 0 where biases do not change
+
+    The last two are needed only where there are biases; `src_lab.sleep.bias` derives them.
     """
 
     alpha: tuple[float, ...]
@@ -38,10 +45,20 @@ class Parameters:
     inhibition: float
     dc: float
     fixed: frozenset[int] = frozenset()
+    bias_drive: tuple[float, ...] = ()
+    bias_rate: tuple[float, ...] = ()
 
     @staticmethod
-    def of(config: SleepConfig, alpha: Sequence[float], beta: Sequence[float]) -> "Parameters":
-        """The numbers of `config`, with the gains and thresholds that a network sleeps with."""
+    def of(
+        config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], unit_rates: Sequence[float] = ()
+    ) -> "Parameters":
+        """The numbers of `config`, with the gains and thresholds that a network sleeps with.
+
+        unit_rates  kappa of what feeds each layer (`src_lab.sleep.bias`), for a network with biases
+        """
+        fixed = frozenset(range(len(alpha))) - config.plastic_layers(len(alpha))
+        chances = [min(1.0, rate) for rate in unit_rates]
+        changes = [config.inc * p - config.dec * (1 - p) for p in chances]
         return Parameters(
             alpha=tuple(float(a) for a in alpha),
             beta=tuple(float(b) for b in beta),
@@ -52,7 +69,11 @@ class Parameters:
             threshold=config.threshold,
             inhibition=config.inhibition,
             dc=config.dc,
-            fixed=frozenset(range(len(alpha))) - config.plastic_layers(len(alpha)),
+            fixed=fixed,
+            bias_drive=tuple(float(a) * rate for a, rate in zip(alpha, unit_rates, strict=False)),
+            bias_rate=tuple(
+                change if config.bias == "adapt" and layer not in fixed else 0.0 for layer, change in enumerate(changes)
+            ),
         )
 
     def rates(self, layer: int) -> tuple[float, float]:
@@ -101,9 +122,9 @@ class Record:
 
 
 class Backend(Protocol):
-    """A network asleep. Potentials start at zero; the weights given are copied, never modified."""
+    """A network asleep. Potentials start at zero; the weights and biases given are copied, never modified."""
 
-    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None: ...
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters, biases: Biases | None = None) -> None: ...
 
     def advance(self, input_spikes: Tensor, record: Record) -> None:
         """Sleep through the rows of `input_spikes` (T, n_0) bool, continuing where the last call ended.
@@ -114,3 +135,6 @@ class Backend(Protocol):
 
     def weights(self) -> list[Tensor]:
         """The present weights, (n_l, n_{l-1}) each, on the device and in the dtype of those given."""
+
+    def biases(self) -> list[Tensor | None] | None:
+        """The present biases in the same way, None for a layer without, or None where none were given."""

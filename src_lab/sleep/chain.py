@@ -45,20 +45,27 @@ class SleepingLayer:
             return self.module.product().detach().clone()
         return self.module.weight.detach().clone(memory_format=torch.contiguous_format)
 
-    def write(self, weight: Tensor) -> None:
-        """Replace the weights in place."""
+    def bias(self) -> Tensor | None:
+        """A copy of the biases, (n_out,), or None for a layer without."""
+        bias = self.module.bias
+        return None if bias is None else bias.detach().clone()
+
+    def write(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """Replace the weights in place, and the biases where they are given."""
         with torch.no_grad():
             if isinstance(self.module, LowRankLinear):
                 self.module.set_product(weight)
             else:
                 self.module.weight.copy_(weight)
+            if bias is not None and self.module.bias is not None:
+                self.module.bias.copy_(bias)
 
 
 def find_layers(model: nn.Module) -> list[SleepingLayer]:
     """The layers of weights of `model` in the order of its forward.
 
-    Raises ConfigError naming the first thing that is no part of such a chain: another kind of module, a bias, a branch,
-    weights used twice or computed from others, two layers of weights without a ReLU between them, sizes that do not fit,
+    Raises ConfigError naming the first thing that is no part of such a chain: another kind of module, a branch, weights
+    used twice or computed from others, two layers of weights without a ReLU between them, sizes that do not fit,
     mixed dtypes.
     """
     if isinstance(model, WEIGHTS):
@@ -88,10 +95,9 @@ def find_layers(model: nn.Module) -> list[SleepingLayer]:
 
 def _layer(name: str, module: nn.Linear | LowRankLinear, found: list[SleepingLayer]) -> SleepingLayer:
     own = dict(module.named_parameters(recurse=False))
-    if module.bias is not None:
-        raise ConfigError(f"layer {name} has a bias, for which sleep has no rule: build it with bias=False")
-    if isinstance(module, nn.Linear) and "weight" not in own:
-        raise ConfigError(f"layer {name} computes its weight (pruned or parametrized): make it a plain parameter first")
+    for part in ("weight", "bias"):
+        if isinstance(module, nn.Linear) and getattr(module, part) is not None and part not in own:
+            raise ConfigError(f"layer {name} computes its {part} (pruned or parametrized): make it a plain parameter first")
     used = {id(parameter) for layer in found for parameter in layer.module.parameters()}
     if any(id(parameter) in used for parameter in own.values()):
         raise ConfigError(f"the weights of layer {name} are used twice in the forward: sleep needs {ALLOWED}")

@@ -64,6 +64,11 @@ class SleepConfig:
         "learned", source="both programs: learned; the others are controls, ours", later=True
     )
     """What each layer's weights change by: what they learned asleep, or a surrogate of it (`src_lab.sleep.surrogate`)."""
+    bias: Literal["scaled", "adapt", "ignore"] = setting(
+        "scaled", source="ours, after Rueckauer et al. 2017; both programs have no biases", later=True
+    )
+    """What the biases of a network that has them do asleep (`src_lab.sleep.bias`): drive its units, drive and learn, or
+    nothing."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )

@@ -24,6 +24,7 @@ class Event(Reference):
             if p.inhibition:
                 impulse -= p.inhibition * mean(impulse)
             v += impulse
+        self._add_bias(layer, v)
         if p.dc and layer == len(self._weights) - 1:
             v += p.dc
         spikes = v >= p.threshold * p.beta[layer]
@@ -32,6 +33,7 @@ class Event(Reference):
         if len(rows):
             if layer not in p.fixed:
                 self._learn(w, rows, active)
+            self._adapt_bias(layer, spikes)
             v[rows] = 0
         return spikes
 

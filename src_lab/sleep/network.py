@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.backend import Backend, NonFiniteError, Record
+from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Record
+from src_lab.sleep.bias import sleeping_biases, unit_rates
 from src_lab.sleep.chain import SleepingLayer, find_layers
 from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.scaling import gains, normalization_factors, thresholds
 from src_lab.sleep.simulate import SleepResult, start
 from src_lab.sleep.stimulus import spike_blocks
-from src_lab.sleep.surrogate import surrogates
+from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ class SleepState:
         """The present weights, L tensors (n_l, n_{l-1})."""
         return self._backend.weights()
 
+    @cached_property
+    def biases(self) -> list[Tensor | None] | None:
+        """The present biases, None for a layer without, or None when no bias takes part."""
+        return self._backend.biases()
+
     def change_norms(self) -> list[tuple[float, float]]:
         """Per layer, Frobenius norms of what has grown and shrunk: ||max(D, 0)||, ||min(D, 0)|| of D = W - W_0."""
         changes = (now - before for now, before in zip(self.weights, self._before, strict=True))
@@ -63,8 +69,8 @@ def sleep(
 ) -> SleepResult:
     """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
-    model       any module whose forward is a chain of Linear without bias, ReLU, Dropout, Flatten and Identity,
-                float32 or float64, on any device
+    model       any module whose forward is a chain of Linear, ReLU, Dropout, Flatten and Identity, float32 or
+                float64, on any device; what biases do asleep, `config.bias` says (`src_lab.sleep.bias`)
     images      (n, ...) with values in [0, 1]: their mean, or means of a few, shape the noise, and with
                 `scaling=data` the activations they cause set the gains
     generator   CPU generator of the noise: equal states give equal input spikes on every backend and device; a surrogate
@@ -74,15 +80,17 @@ def sleep(
     mean_image  replaces the images' mean where one was carried along instead of old data
     observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
 
-    Weights are written when the whole sleep is over: an exception leaves the model as it was. Training flags, dtype and
-    device stay. Returns the new weights and the spikes per step and layer. Raises ConfigError for a model that cannot
-    sleep, or images or settings that do not fit it, and NonFiniteError when the weights diverge.
+    Weights, and biases that learn, are written when the whole sleep is over: an exception leaves the model as it was.
+    Training flags, dtype and device stay. Returns what is new and the spikes per step and layer. Raises ConfigError for a
+    model that cannot sleep, or images or settings that do not fit it, and NonFiniteError when the weights diverge.
     """
     layers = find_layers(model)
     _check_images(images, layers[0])
     before = [layer.weight() for layer in layers]
+    biases = sleeping_biases(layers, config)
     alpha, beta = gains_and_thresholds(model, layers, before, images, config)
-    asleep = start(before, config, alpha, beta, backend)
+    rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
+    asleep = start(before, config, alpha, beta, backend, biases=biases, unit_rates=rates)
     if observe is not None:
         asleep = _Observed(asleep, before, observe)
     trace = Record.empty(config.iterations, before)
@@ -93,16 +101,28 @@ def sleep(
 
     every = (config.record_every or CALLBACK_EVERY) if callback is not None else None
     slept = _advance(asleep, trace, spike_blocks(images, config, generator, mean_image), config, every, pause)
-    after = asleep.weights()
-    for index, weight in enumerate(after):
-        if not torch.isfinite(weight).all():
-            raise NonFiniteError(index, slept)
+    after, shifted = asleep.weights(), asleep.biases()
+    _check_finite(after, shifted, slept)
     if config.change != "learned":
         after = surrogates(before, after, config.change, generator)
-    for layer, weight in zip(layers, after, strict=True):
-        layer.write(weight)
+        if biases is not None and shifted is not None and config.bias == "adapt":
+            shifted = bias_surrogates(biases, shifted, config.change, generator)
+    _write(layers, after, shifted)
     _warn_if_silent(trace, slept, alpha, beta)
-    return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept])
+    return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
+
+
+def _check_finite(weights: Sequence[Tensor], biases: Biases | None, slept: int) -> None:
+    """Raise NonFiniteError for the first layer whose weights or biases the last steps made infinite or NaN."""
+    for index, weight in enumerate(weights):
+        bias = None if biases is None else biases[index]
+        if not torch.isfinite(weight).all() or (bias is not None and not torch.isfinite(bias).all()):
+            raise NonFiniteError(index, slept)
+
+
+def _write(layers: Sequence[SleepingLayer], weights: Sequence[Tensor], biases: Biases | None) -> None:
+    for layer, weight, bias in zip(layers, weights, [None] * len(layers) if biases is None else biases, strict=True):
+        layer.write(weight, bias)
 
 
 class _Observed:
@@ -121,6 +141,9 @@ class _Observed:
 
     def weights(self) -> list[Tensor]:
         return self._asleep.weights()
+
+    def biases(self) -> list[Tensor | None] | None:
+        return self._asleep.biases()
 
 
 def _advance(
@@ -225,7 +248,6 @@ def _warn_if_silent(trace: Record, slept: int, alpha: Sequence[float], beta: Seq
         )
 
 
-def load_weights(model: nn.Module, weights: Sequence[Tensor]) -> None:
-    """Put the weights of a `SleepState` or `SleepResult` into a model of the kind that slept."""
-    for layer, weight in zip(find_layers(model), weights, strict=True):
-        layer.write(weight)
+def load_weights(model: nn.Module, weights: Sequence[Tensor], biases: Biases | None = None) -> None:
+    """Put the weights, and biases if any, of a `SleepState` or `SleepResult` into a model of the kind that slept."""
+    _write(find_layers(model), weights, biases)

@@ -46,6 +46,8 @@ class Layer(NamedTuple):
     columns     (n_pre, n), the transposed weights; row j has seen the first `applied[j]` steps of the log
     potentials  (n,)
     threshold   of the potential, with beta
+    bias        (n,), or (0,) for a layer without; bias_drive times it is added at every step, and bias_rate f(bias) to it
+                at a spike
     """
 
     columns: Array
@@ -60,6 +62,9 @@ class Layer(NamedTuple):
     inhibition: Scalar
     dc: Scalar
     threshold: Scalar
+    bias: Array
+    bias_drive: Scalar
+    bias_rate: Scalar
 
 
 class Scratch(NamedTuple):
@@ -305,7 +310,7 @@ def _sum_columns(columns: Array, active: Array, total: Array) -> None:
 
 @inlined
 def _integrate(layer: Layer, active: Array, scratch: Scratch) -> None:
-    """v = decay v + I + dc, with the impulse I = alpha W s less its inhibition, each rounded to the weights' dtype."""
+    """v = decay v + I + bias + dc, the impulse I = alpha W s less its inhibition; each is rounded to the weights' dtype."""
     v, impulse = layer.potentials, scratch.impulse
     for i in range(v.size):
         v[i] *= layer.decay
@@ -322,6 +327,8 @@ def _integrate(layer: Layer, active: Array, scratch: Scratch) -> None:
                 impulse[i] -= inhibition
         for i in range(v.size):
             v[i] += impulse[i]
+    for i in range(layer.bias.size):
+        v[i] += layer.bias_drive * layer.bias[i]
     if layer.dc:
         for i in range(v.size):
             v[i] += layer.dc
@@ -397,6 +404,10 @@ def _step_layer(layer: Layer, active: Array, found: Array, scratch: Scratch, pea
     count = _fire(v, layer.threshold, found)
     if layer.inc or layer.dec:
         _learn(layer, active, found[:count], scratch)
+    if layer.bias_rate:
+        one_round = scratch.cursor[:1]
+        one_round[0] = count
+        _apply(layer.bias, found[:count], one_round, layer.bias_rate, layer.rule, scratch.gathered)
     return count
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src_lab.sleep.backend import NonFiniteError, Parameters, Record
+from src_lab.sleep.backend import Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.numba_compiled import (
     LEVELS,
     LOG_STEPS,
@@ -47,10 +47,14 @@ BLOCK_STEPS = 256
 class Numba:
     """Backend for the CPU, on one thread: compiled at the first use of a dtype and depth, then kept on disk."""
 
-    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None:
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters, biases: Biases | None = None) -> None:
         last = len(weights) - 1
         self._device = weights[0].device
-        self._layers = tuple(_layer(w, parameters, index, index == last) for index, w in enumerate(weights))
+        self._has_bias = None if biases is None else [b is not None for b in biases]
+        given = [None] * len(weights) if biases is None else biases
+        self._layers = tuple(
+            _layer(w, b, parameters, index, index == last) for index, (w, b) in enumerate(zip(weights, given, strict=True))
+        )
         self._scratch = _scratch(self._layers)
         self._steps_done = 0
         self._compile(weights)
@@ -91,8 +95,14 @@ class Numba:
         copies = [torch.from_numpy(_transposed(torch.from_numpy(layer.columns))) for layer in self._layers]
         return [w.to(self._device) for w in copies]
 
+    def biases(self) -> list[Tensor | None] | None:
+        if self._has_bias is None:
+            return None
+        copies = [torch.from_numpy(layer.bias.copy()).to(self._device) for layer in self._layers]
+        return [copy if has else None for copy, has in zip(copies, self._has_bias, strict=True)]
 
-def _layer(w: Tensor, p: Parameters, index: int, is_last: bool) -> Layer:
+
+def _layer(w: Tensor, b: Tensor | None, p: Parameters, index: int, is_last: bool) -> Layer:
     columns = _transposed(w.detach())
     scalar = columns.dtype.type
     units, inputs = w.shape
@@ -110,6 +120,9 @@ def _layer(w: Tensor, p: Parameters, index: int, is_last: bool) -> Layer:
         inhibition=scalar(p.inhibition),
         dc=scalar(p.dc if is_last else 0),
         threshold=scalar(p.threshold * p.beta[index]),
+        bias=np.zeros(0, columns.dtype) if b is None else b.detach().cpu().numpy().copy(),
+        bias_drive=scalar(0 if b is None else p.bias_drive[index]),
+        bias_rate=scalar(0 if b is None else p.bias_rate[index]),
     )
 
 

@@ -4,11 +4,15 @@ One step of a network with weights `W_l` (n_l, n_{l-1}), l = 1 .. L (Tadros et a
 
     s_0 = input spikes of the step
     I   = alpha_l (W_l s_{l-1}),   I <- I - inhibition * mean(I)        mean over the units of layer l
-    v_l = decay v_l + I            (+ dc in the last layer)
+    v_l = decay v_l + I            (+ alpha_l kappa_{l-1} b_l where the layer has biases; + dc in the last layer)
     s_l = v_l >= threshold * beta_l                                     inclusive; layer l sees s_{l-1} of the same step
     W_l[i, j] += inc f(W_l[i, j])  where s_l[i] = 1 and s_{l-1}[j] = 1
     W_l[i, j] -= dec f(W_l[i, j])  where s_l[i] = 1 and s_{l-1}[j] = 0
+    b_l[i] += bias_rate_l f(b_l[i])  where s_l[i] = 1, if biases learn
     v_l[i] = 0                     where s_l[i] = 1
+
+Biases and their two constants are explained in `src_lab.sleep.bias`. Their drive comes after inhibition and is no part of
+the mean that it takes: inhibition is of what the layer below sends.
 """
 
 from collections.abc import Sequence
@@ -16,15 +20,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from src_lab.sleep.backend import NonFiniteError, Parameters, Record
+from src_lab.sleep.backend import Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.rules import RULES
 
 
 class Reference:
     """Dense backend in plain PyTorch, any device."""
 
-    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None:
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters, biases: Biases | None = None) -> None:
         self._weights = [w.detach().clone(memory_format=torch.contiguous_format) for w in weights]
+        self._biased = biases is not None
+        self._biases = copied([None] * len(weights) if biases is None else biases)
         self._potentials = [w.new_zeros(w.shape[0]) for w in weights]
         self._parameters = parameters
         self._factor = RULES[parameters.rule]
@@ -41,6 +47,7 @@ class Reference:
         impulse = p.alpha[layer] * weighted_sum(w, presynaptic.nonzero().squeeze(1))
         impulse -= p.inhibition * mean(impulse)
         v.mul_(p.decay).add_(impulse)
+        self._add_bias(layer, v)
         if layer == len(self._weights) - 1:
             v += p.dc
         spikes = v >= p.threshold * p.beta[layer]
@@ -49,11 +56,29 @@ class Reference:
         if layer not in p.fixed:
             rate = torch.where(presynaptic, w.new_tensor(p.inc), w.new_tensor(-p.dec))
             torch.where(spikes[:, None], w + rate * self._factor(w), w, out=w)
+        self._adapt_bias(layer, spikes)
         v[spikes] = 0
         return spikes
 
+    def _add_bias(self, layer: int, v: Tensor) -> None:
+        b = self._biases[layer]
+        if b is not None:
+            v += self._parameters.bias_drive[layer] * b
+
+    def _adapt_bias(self, layer: int, spikes: Tensor) -> None:
+        b = self._biases[layer]
+        if b is not None and self._parameters.bias_rate[layer]:
+            torch.where(spikes, b + self._parameters.bias_rate[layer] * self._factor(b), b, out=b)
+
     def weights(self) -> list[Tensor]:
         return [w.clone() for w in self._weights]
+
+    def biases(self) -> list[Tensor | None] | None:
+        return copied(self._biases) if self._biased else None
+
+
+def copied(biases: Biases) -> list[Tensor | None]:
+    return [None if b is None else b.detach().clone(memory_format=torch.contiguous_format) for b in biases]
 
 
 def weighted_sum(w: Tensor, active: Tensor) -> Tensor:

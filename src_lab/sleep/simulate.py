@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src_lab.settings import ConfigError
 from src_lab.sleep import triton_kernel
-from src_lab.sleep.backend import Backend, Parameters, Record
+from src_lab.sleep.backend import Backend, Biases, Parameters, Record
 from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.event import Event
 from src_lab.sleep.numba_kernel import Numba
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 RECORDABLE = ("spikes", "potentials", "spike_counts")
 
-BACKENDS: dict[str, Callable[[Sequence[Tensor], Parameters], Backend]] = {
+BACKENDS: dict[str, Callable[[Sequence[Tensor], Parameters, Biases | None], Backend]] = {
     "reference": Reference,
     "event": Event,
     "numba": Numba,
@@ -35,6 +35,7 @@ class SleepResult:
 
     steps         T, the steps slept
     weights       L tensors (n_l, n_{l-1}), the weights after the last step
+    biases        L tensors (n_l,), those after the last step, None for a layer without; None when no bias took part
     spikes        L bool tensors (T, n_l), or None unless recorded
     potentials    L tensors (T, n_l), the membrane potentials just before the threshold test, or None unless recorded
     spike_counts  (T, L) int64 tensor, or None unless recorded
@@ -45,6 +46,7 @@ class SleepResult:
     spikes: list[Tensor] | None = None
     potentials: list[Tensor] | None = None
     spike_counts: Tensor | None = None
+    biases: list[Tensor | None] | None = None
 
 
 def simulate(
@@ -56,6 +58,8 @@ def simulate(
     beta: Sequence[float],
     backend: str = "auto",
     record: Sequence[str] = (),
+    biases: Biases | None = None,
+    unit_rates: Sequence[float] | None = None,
 ) -> SleepResult:
     """Drive the network `weights` by `input_spikes` and let the local rule change it; `reference` has the equations.
 
@@ -64,11 +68,17 @@ def simulate(
     alpha, beta   input gain and threshold multiplier of each of the L layers, used as given
     backend       "reference", "event", "numba", "triton", or "auto": the fastest that the weights' device has
     record        any of "spikes", "potentials", "spike_counts"
+    biases        L tensors (n_l,) in the weights' dtype, None for a layer without; what they do, `config.bias` says
+    unit_rates    with biases: kappa of `src_lab.sleep.bias`, the spikes per step and unit of activation of what feeds each
+                  of the L layers
 
     Raises ConfigError for arguments that do not fit together and NonFiniteError when the weights diverge.
     """
     check_arguments(weights, input_spikes, alpha, beta, record)
-    asleep = start(weights, config, alpha, beta, backend)
+    check_biases(weights, biases, unit_rates)
+    if config.bias == "ignore":
+        biases = None
+    asleep = start(weights, config, alpha, beta, backend, biases=biases, unit_rates=unit_rates or ())
     trace = Record.empty(len(input_spikes), weights, record)
     asleep.advance(input_spikes.bool(), trace)
     return SleepResult(
@@ -77,15 +87,23 @@ def simulate(
         spikes=trace.spikes or None,
         potentials=trace.potentials or None,
         spike_counts=trace.spike_counts if "spike_counts" in record else None,
+        biases=asleep.biases(),
     )
 
 
 def start(
-    weights: Sequence[Tensor], config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], backend: str = "auto"
+    weights: Sequence[Tensor],
+    config: SleepConfig,
+    alpha: Sequence[float],
+    beta: Sequence[float],
+    backend: str = "auto",
+    *,
+    biases: Biases | None = None,
+    unit_rates: Sequence[float] = (),
 ) -> Backend:
-    """A network put to sleep on the named backend, potentials at zero, ready to `advance`."""
+    """A network put to sleep on the named backend, potentials at zero, ready to `advance`; arguments as of `simulate`."""
     name = choose(backend, weights[0].device)
-    return BACKENDS[name](weights, Parameters.of(config, alpha, beta))
+    return BACKENDS[name](weights, Parameters.of(config, alpha, beta, unit_rates), biases)
 
 
 def choose(backend: str, device: torch.device) -> str:
@@ -151,3 +169,20 @@ def check_arguments(
     for name in record:
         if name not in RECORDABLE:
             raise ConfigError(f"record={name} is not known: any of {', '.join(RECORDABLE)}")
+
+
+def check_biases(weights: Sequence[Tensor], biases: Biases | None, unit_rates: Sequence[float] | None) -> None:
+    """Raise ConfigError unless biases, where there are any, fit the weights and have rates."""
+    if biases is None:
+        return
+    if len(biases) != len(weights):
+        raise ConfigError(f"biases has {len(biases)} entries: give a tensor or None for each of the {len(weights)} layers")
+    for layer, (b, w) in enumerate(zip(biases, weights, strict=True)):
+        if b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype):
+            raise ConfigError(
+                f"biases[{layer}] is {b.dtype} of shape {tuple(b.shape)}: give None or one {w.dtype} for each of the "
+                f"layer's {w.shape[0]} units"
+            )
+    rates = list(unit_rates or ())
+    if len(rates) != len(weights) or not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+        raise ConfigError(f"unit_rates={unit_rates} with biases: give a number >= 0 for each of the {len(weights)} layers")

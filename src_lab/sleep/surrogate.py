@@ -25,6 +25,20 @@ def surrogates(
     return [old + draw(new - old, generator).to(old) for old, new in zip(before, after, strict=True)]
 
 
+def bias_surrogates(
+    before: Sequence[Tensor | None], after: Sequence[Tensor | None], kind: Surrogate, generator: torch.Generator
+) -> list[Tensor | None]:
+    """The same for biases that learned: `shuffled` over the units of a layer, `noise` drawn for each, and with `per_unit`
+    what they learned, being one number per unit already."""
+    if kind == "per_unit":
+        return list(after)
+    draw = {"shuffled": _shuffled, "noise": _noise}[kind]
+    return [
+        old if old is None or new is None else old + draw(new - old, generator).to(old)
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
 def _shuffled(change: Tensor, generator: torch.Generator) -> Tensor:
     order = torch.randperm(change.numel(), generator=generator).to(change.device)
     return change.flatten()[order].view_as(change)

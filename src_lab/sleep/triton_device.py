@@ -31,9 +31,10 @@ def step(
     trace_ptr: tl.tensor,  # (rows, networks, n_out), before the threshold test; touched only when RECORD
     peak_ptr: tl.tensor,  # (networks, segments of n_out)
     diverged_ptr: tl.tensor,  # (networks, segments of n_out) int32, first row with a potential that is not finite
+    bias_ptr: tl.tensor,  # (networks, n_out), touched only when BIASED
     impulse_ptr: tl.tensor,  # (networks, n_out), touched only when INHIBITED, as is
     impulse_sum_ptr: tl.tensor,  # (networks, segments of n_out) float64
-    parameter_ptr: tl.tensor,  # (networks, PARAMETERS): alpha, threshold, decay, dc, inhibition, inc, -dec
+    parameter_ptr: tl.tensor,  # (networks, PARAMETERS): alpha, threshold, decay, dc, inhibition, inc, -dec, the bias' two
     row: tl.tensor,  # of the chunk's buffers: which step this is
     networks: tl.tensor,
     n_out: tl.tensor,
@@ -41,6 +42,7 @@ def step(
     PARAMETERS: tl.constexpr,
     RULE: tl.constexpr,
     INHIBITED: tl.constexpr,  # impulses and their sums were left by `sum_impulses`
+    BIASED: tl.constexpr,
     RECORD: tl.constexpr,
     SEGMENT: tl.constexpr,
     ACTIVE: tl.constexpr,
@@ -68,7 +70,11 @@ def step(
         impulse = alpha * _impulse(row_ptr, real, pre_spike_ptr, pre_count_ptr, segments_in, SEGMENT, ACTIVE, GROUP)
 
     before = tl.load(potential_ptr + network * n_out + unit, mask=real, other=0)
-    v = before * tl.load(parameter_ptr + 2) + impulse + tl.load(parameter_ptr + 3)
+    v = before * tl.load(parameter_ptr + 2) + impulse
+    if BIASED:
+        bias = tl.load(bias_ptr + network * n_out + unit, mask=real, other=0)
+        v += tl.load(parameter_ptr + 7) * bias
+    v += tl.load(parameter_ptr + 3)
     spikes = real & (v >= tl.load(parameter_ptr + 1))
     rank = tl.cumsum(spikes.to(tl.int32), 0)
     count = tl.max(rank, 0)
@@ -80,6 +86,9 @@ def step(
     tl.store(potential_ptr + network * n_out + unit, tl.where(spikes, 0, v), mask=real)
     tl.store(spike_ptr + moment * segments_out * SEGMENT + unit, spikes.to(tl.uint8))
     tl.store(count_ptr + moment * segments_out + segment, count)
+    if BIASED:
+        change = tl.load(parameter_ptr + 8) * _factor(bias, RULE)
+        tl.store(bias_ptr + network * n_out + unit, bias + change, mask=spikes)
 
     inc, minus_dec = tl.load(parameter_ptr + 5), tl.load(parameter_ptr + 6)
     for k in range(count):

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.backend import NonFiniteError, Parameters, Record
+from src_lab.sleep.backend import Biases, NonFiniteError, Parameters, Record
 
-PARAMETERS = 7
+PARAMETERS = 9
 """Numbers per network and layer, see `_numbers`."""
 CHUNK = 64
 """Steps per CUDA graph, and between two checks for divergence."""
@@ -55,9 +55,17 @@ def _interpreting() -> bool:
 
 
 class TritonBatch:
-    """Networks of equal sizes asleep side by side, each with weights and parameters of its own; one rule for all."""
+    """Networks of equal sizes asleep side by side, each with weights, biases and parameters of its own; one rule for all.
 
-    def __init__(self, networks: Sequence[Sequence[Tensor]], parameters: Sequence[Parameters]) -> None:
+    All networks have biases in the same layers.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Sequence[Tensor]],
+        parameters: Sequence[Parameters],
+        biases: Sequence[Biases] | None = None,
+    ) -> None:
         self._device = networks[0][0].device
         require_device(self._device)
         self._graphed = self._device.type == "cuda" and not _interpreting()
@@ -66,7 +74,9 @@ class TritonBatch:
         self._networks = len(networks)
         stacks = [torch.stack([w.detach() for w in same]) for same in zip(*networks, strict=True)]
         tables = [[_numbers(p, layer) for p in parameters] for layer in range(len(stacks))]
-        self._layers = [_Layer.of(w, w.new_tensor(table)) for w, table in zip(stacks, tables, strict=True)]
+        self._has_bias = None if biases is None else [b is not None for b in biases[0]]
+        shared = [None] * len(stacks) if biases is None else [_stacked(same) for same in zip(*biases, strict=True)]
+        self._layers = [_Layer.of(w, w.new_tensor(t), b) for w, t, b in zip(stacks, tables, shared, strict=True)]
         widths = [stacks[0].shape[2], *(w.shape[1] for w in stacks)]
         segments = [-(-width // SEGMENT) for width in widths]
         rows = (CHUNK, self._networks)
@@ -99,6 +109,13 @@ class TritonBatch:
     def weights(self) -> list[list[Tensor]]:
         """The present weights of every network, (n_l, n_{l-1}) each."""
         return [[layer.weights[i].clone() for layer in self._layers] for i in range(self._networks)]
+
+    def biases(self) -> list[list[Tensor | None] | None]:
+        """The present biases of every network, as `Backend.biases`."""
+        if self._has_bias is None:
+            return [None] * self._networks
+        pairs = list(zip(self._layers, self._has_bias, strict=True))
+        return [[layer.biases[i].clone() if has else None for layer, has in pairs] for i in range(self._networks)]
 
     def _on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
@@ -152,10 +169,12 @@ class TritonBatch:
                     self._traces[index] if potentials else layer.potentials,
                     layer.peaks,
                     layer.diverged,
+                    layer.biases,
                     *impulses,
                     *sizes,
                     RULE=self._rule,
                     INHIBITED=self._inhibited,
+                    BIASED=layer.biases is not layer.potentials,
                     RECORD=potentials,
                     **BLOCKS,
                     **LAUNCH,
@@ -188,8 +207,8 @@ class TritonBatch:
 class Triton:
     """One network on the GPU: a batch of one. Implements `src_lab.sleep.backend.Backend`."""
 
-    def __init__(self, weights: Sequence[Tensor], parameters: Parameters) -> None:
-        self._batch = TritonBatch([weights], [parameters])
+    def __init__(self, weights: Sequence[Tensor], parameters: Parameters, biases: Biases | None = None) -> None:
+        self._batch = TritonBatch([weights], [parameters], None if biases is None else [biases])
 
     def advance(self, input_spikes: Tensor, record: Record) -> None:
         self._batch.advance(input_spikes, [record])
@@ -197,10 +216,16 @@ class Triton:
     def weights(self) -> list[Tensor]:
         return self._batch.weights()[0]
 
+    def biases(self) -> list[Tensor | None] | None:
+        return self._batch.biases()[0]
+
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer of all networks, on the device; each field is the argument of `triton_device.step` of that name."""
+    """One layer of all networks, on the device; each field is the argument of `triton_device.step` of that name.
+
+    biases  the potentials again, as something to point at, for a layer without
+    """
 
     weights: Tensor
     parameters: Tensor
@@ -209,15 +234,18 @@ class _Layer:
     impulse_sums: Tensor
     peaks: Tensor
     diverged: Tensor
+    biases: Tensor
 
     @staticmethod
-    def of(weights: Tensor, parameters: Tensor) -> "_Layer":
+    def of(weights: Tensor, parameters: Tensor, biases: Tensor | None) -> "_Layer":
         networks, units, _ = weights.shape
         per_segment = (networks, -(-units // SEGMENT))
+        potentials = weights.new_zeros(networks, units)
         return _Layer(
             weights=weights,
             parameters=parameters,
-            potentials=weights.new_zeros(networks, units),
+            potentials=potentials,
+            biases=potentials if biases is None else biases,
             impulses=weights.new_zeros(networks, units),
             impulse_sums=weights.new_zeros(per_segment, dtype=torch.float64),
             peaks=weights.new_full(per_segment, -torch.inf),
@@ -229,7 +257,14 @@ def _numbers(p: Parameters, layer: int) -> list[float]:
     """A layer's row of the table that the kernels read; its order is `parameter_ptr`'s in `triton_device.step`."""
     dc = p.dc if layer == len(p.alpha) - 1 else 0.0
     inc, dec = p.rates(layer)
-    return [p.alpha[layer], p.threshold * p.beta[layer], p.decay, dc, p.inhibition, inc, -dec]
+    bias = [p.bias_drive[layer], p.bias_rate[layer]] if p.bias_drive else [0.0, 0.0]
+    return [p.alpha[layer], p.threshold * p.beta[layer], p.decay, dc, p.inhibition, inc, -dec, *bias]
+
+
+def _stacked(biases: Biases) -> Tensor | None:
+    """The biases (networks, n_l) of one layer of all networks, or None where it has none."""
+    given = [b.detach() for b in biases if b is not None]
+    return torch.stack(given) if given else None
 
 
 def require_device(device: torch.device) -> None:

@@ -91,6 +91,13 @@ def test_an_interruption_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert tables(tmp_path / "broken") == tables(tmp_path / "whole")
 
 
+def test_a_network_with_biases_is_looked_into_in_every_way(tmp_path: Path) -> None:
+    ensure(small("method=src", "model.bias=true", "sleep.bias=adapt", "analysis=all", *AWAKE), tmp_path)
+    assert analysed(tmp_path) == set(NAMES)
+    changes = pd.read_csv(tmp_path / "analysis" / "weight_changes.csv")
+    assert list(changes["trained_task"].unique()) == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("method", "rows"),
     [

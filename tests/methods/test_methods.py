@@ -93,6 +93,38 @@ class TestContract:
         assert make_method(name, **settings).label
 
 
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+class TestWithBiases:
+    """What the contract asks of a network whose layers have biases: they are trained, merged, stored and told apart."""
+
+    def test_it_learns_and_ends_the_same_again(self, name, settings, make_method, stream) -> None:
+        first, second = (learn_all(make_method(name, bias=True, **settings)) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(weights(first.network), weights(second.network), strict=True))
+        assert all(torch.isfinite(weight).all() for weight in weights(first.network))
+        alone = replace(stream, tasks=stream.tasks[:1])
+        (accuracy,) = accuracies(learn_all(make_method(name, stream=alone, bias=True, **settings)), alone)
+        assert accuracy > 0.9
+
+    def test_biases_take_part(self, name, settings, make_method) -> None:
+        method = make_method(name, bias=True, **settings)
+        before = {name: p.detach().clone() for name, p in method.network.named_parameters() if name.endswith("bias")}
+        learn_all(method)
+        after = {name: p.detach() for name, p in method.network.named_parameters() if name.endswith("bias")}
+        assert before.keys() == after.keys()
+        assert len(before) >= 1
+        assert not any(torch.equal(before[name], after[name]) for name in before)
+
+    def test_it_goes_on_from_its_state(self, name, settings, make_method) -> None:
+        whole, broken, resumed = (make_method(name, bias=True, **settings) for _ in range(3))
+        first, *rest = whole.stages()
+        learn_all(whole)
+        broken.learn(first)
+        resumed.load_state({name: tensor.clone() for name, tensor in broken.state().items()})
+        for task in rest:
+            resumed.learn(task)
+        assert all(torch.equal(a, b) for a, b in zip(weights(whole.network), weights(resumed.network), strict=True))
+
+
 def test_names_tell_the_variants_apart(make_method) -> None:
     labels = [make_method(name, **settings).label for name, settings in VARIANTS]
     assert len(set(labels)) == len(labels)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src_lab.settings import ConfigError
 from src_lab.sleep import NonFiniteError, SleepConfig, SleepResult, simulate
-from src_lab.sleep.backend import Record
+from src_lab.sleep.backend import Biases, Record
 from src_lab.sleep.config import Rule
 from src_lab.sleep.simulate import choose, start
 from tests.sleep.golden_vectors import CPU_BACKENDS
@@ -38,16 +38,38 @@ def input_spikes(steps: int, inputs: int, rate: float, seed: int = 0) -> Tensor:
     return torch.rand(steps, inputs, generator=torch.Generator().manual_seed(seed)) < rate
 
 
-def slept(weights: list[Tensor], inputs: Tensor, config: SleepConfig, backend: str) -> tuple[list[Tensor], Record]:
-    """The weights afterwards and all that can be recorded. alpha and beta are powers of two."""
+def biases_for(weights: list[Tensor], layers: set[int], seed: int = 0, grid: int = 0) -> list[Tensor | None]:
+    """Random biases of the `layers` named, on the same grid."""
+    draw = torch.Generator().manual_seed(seed + 1)
+    drawn = [torch.randn(len(w), generator=draw, dtype=torch.float64) * 0.5 for w in weights]
+    scaled = [((b * grid).round() / grid if grid else b).to(weights[0].dtype) for b in drawn]
+    return [b if layer in layers else None for layer, b in enumerate(scaled)]
+
+
+def slept(
+    weights: list[Tensor], inputs: Tensor, config: SleepConfig, backend: str, biases: Biases | None = None
+) -> tuple[list[Tensor], Record]:
+    """The weights afterwards, with them the biases if any, and all that can be recorded. All gains are powers of two."""
     layers = len(weights)
-    asleep = start(weights, config, [2.0] * layers, [0.5] * layers, backend)
+    gains: dict[str, Any] = {} if biases is None else {"biases": biases, "unit_rates": [0.25] * layers}
+    asleep = start(weights, config, [2.0] * layers, [0.5] * layers, backend, **gains)
     trace = Record.empty(len(inputs), weights, ("spikes", "potentials"))
     asleep.advance(inputs, trace)
-    return asleep.weights(), trace
+    after = asleep.biases()
+    assert (after is None) == (biases is None)
+    if after is not None and biases is not None:
+        assert [b is None for b in after] == [b is None for b in biases]
+    return asleep.weights() + [b for b in after or [] if b is not None], trace
 
 
-def assert_same(weights: list[Tensor], inputs: Tensor, config: SleepConfig, backend: str, exact: bool = False) -> int:
+def assert_same(
+    weights: list[Tensor],
+    inputs: Tensor,
+    config: SleepConfig,
+    backend: str,
+    exact: bool = False,
+    biases: Biases | None = None,
+) -> int:
     """Sleep on `backend` and on `reference`, compare everything; returns the number of spikes.
 
     Bit for bit when `exact`, and always for `event` with a rule that has no exponential: PyTorch's vectorised exp may
@@ -57,8 +79,8 @@ def assert_same(weights: list[Tensor], inputs: Tensor, config: SleepConfig, back
     exact = exact or (backend == "event" and config.rule == "proportional")
     for_weights = 0.0 if exact else WEIGHT_TOLERANCE[dtype]
     for_potentials = 0.0 if exact else POTENTIAL_TOLERANCE[dtype]
-    expected, expected_trace = slept(weights, inputs, config, "reference")
-    after, trace = slept(weights, inputs, config, backend)
+    expected, expected_trace = slept(weights, inputs, config, "reference", biases)
+    after, trace = slept(weights, inputs, config, backend, biases)
     assert all(torch.equal(*pair) for pair in zip(trace.spikes, expected_trace.spikes, strict=True))
     close(trace.potentials, expected_trace.potentials, for_potentials)
     close(trace.peaks, expected_trace.peaks, for_potentials)
@@ -73,8 +95,8 @@ def close(actual: list[Tensor] | Tensor, expected: list[Tensor] | Tensor, tolera
 
 
 @st.composite
-def sleeps(draw: st.DrawFn) -> tuple[list[Tensor], Tensor, SleepConfig, bool]:
-    """A network of any size from 1 up, its input spikes and settings; the last says whether all arithmetic is exact.
+def sleeps(draw: st.DrawFn) -> tuple[list[Tensor], Tensor, SleepConfig, bool, Biases | None]:
+    """A network of any size from 1 up, its input spikes, settings, whether all arithmetic is exact, and biases if any.
 
     Weights and settings in multiples of 1/16 without an exponential make every sum exact, and thresholds are often met.
     """
@@ -93,17 +115,47 @@ def sleeps(draw: st.DrawFn) -> tuple[list[Tensor], Tensor, SleepConfig, bool]:
         threshold=draw(st.sampled_from([0.5, 1.0, ALL_SPIKE, NONE_SPIKES] if on_grid else [0.37, 1.1, ALL_SPIKE])),
         inhibition=draw(st.sampled_from([0.0] if on_grid else [0.0, 0.3, 1.0])),
         dc=draw(st.sampled_from([0.0, 0.125] if on_grid else [0.0, 0.07, -0.03])),
+        bias=draw(st.sampled_from(["scaled", "adapt"])),
     )
-    weights = network(sizes, dtype, seed, grid=16 if on_grid else 0)
-    return weights, input_spikes(steps, sizes[0], rate, seed), config, on_grid
+    grid = 16 if on_grid else 0
+    weights = network(sizes, dtype, seed, grid)
+    biased = draw(st.none() | st.sets(st.integers(0, layers - 1)))
+    biases = None if biased is None else biases_for(weights, biased, seed, grid)
+    return weights, input_spikes(steps, sizes[0], rate, seed), config, on_grid, biases
 
 
 @pytest.mark.parametrize("backend", FAST)
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(sleep=sleeps())
-def test_any_network_in_any_sleep(backend: str, sleep: tuple[list[Tensor], Tensor, SleepConfig, bool]) -> None:
-    weights, inputs, config, on_grid = sleep
-    assert_same(weights, inputs, config, backend, exact=on_grid)
+def test_any_network_in_any_sleep(
+    backend: str, sleep: tuple[list[Tensor], Tensor, SleepConfig, bool, Biases | None]
+) -> None:
+    weights, inputs, config, on_grid, biases = sleep
+    assert_same(weights, inputs, config, backend, on_grid, biases)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("biased", [{0, 1, 2}, {1}], ids=["all", "one"])
+@pytest.mark.parametrize(
+    ("changes", "rate"),
+    [
+        ({}, 0.3),
+        ({}, 0.0),
+        ({"inhibition": 0.7, "dc": 0.1}, 0.3),
+        ({"inc": 0.0}, 0.3),
+        ({"inc": 0.0, "dec": 0.0}, 0.3),
+        ({"plastic": "output"}, 0.3),
+    ],
+    ids=str,
+)
+def test_biases_drive_and_learn_on_every_backend(
+    changes: dict[str, Any], rate: float, biased: set[int], backend: str, rule: Rule, dtype: torch.dtype
+) -> None:
+    weights, inputs = network([11, 9, 7, 4], dtype), input_spikes(60, 11, rate)
+    config = replace(BUSY, rule=rule, bias="adapt", **changes)
+    assert assert_same(weights, inputs, config, backend, biases=biases_for(weights, biased)) > 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -136,6 +188,40 @@ def test_every_setting_in_its_extreme(
     weights, inputs = network([11, 9, 7, 4], dtype), input_spikes(40, 11, rate)
     count = assert_same(weights, inputs, replace(BUSY, rule=rule, **changes), backend)
     assert (count > 0) == spikes
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("rule", RULES)
+class TestBiases:
+    def test_of_zero_they_are_as_if_there_were_none(self, rule: Rule, backend: str) -> None:
+        for dtype in DTYPES:
+            weights, inputs = network([11, 9, 7, 4], dtype), input_spikes(120, 11, 0.3)
+            config = replace(BUSY, rule=rule, inhibition=0.2, dc=0.05)
+            without, trace = slept(weights, inputs, config, backend)
+            zeros, same_trace = slept(weights, inputs, config, backend, [w.new_zeros(len(w)) for w in weights])
+            assert all(torch.equal(*pair) for pair in zip(without, zeros[:3], strict=True))
+            assert not any(b.any() for b in zeros[3:])
+            for name in ("spikes", "potentials"):
+                assert all(map(torch.equal, getattr(trace, name), getattr(same_trace, name)))
+            assert torch.equal(trace.peaks, same_trace.peaks)
+
+    def test_those_given_are_not_modified_and_those_handed_out_are_copies(self, rule: Rule, backend: str) -> None:
+        weights, inputs = network([11, 9, 7, 4], torch.float64), input_spikes(60, 11, 0.3)
+        given_biases = [b for b in biases_for(weights, {0, 1, 2}) if b is not None]
+        before = [b.clone() for b in given_biases]
+        config, rates = replace(BUSY, rule=rule, bias="adapt"), [0.25] * 3
+        asleep = start(weights, config, [2.0] * 3, [0.5] * 3, backend, biases=given_biases, unit_rates=rates)
+        for half in inputs.split(30):
+            asleep.advance(half, Record.empty(30, weights))
+            for b in asleep.biases() or []:
+                assert b is not None
+                b.fill_(torch.nan)
+        whole, _ = slept(weights, inputs, config, backend, given_biases)
+        assert all(torch.equal(*pair) for pair in zip(given_biases, before, strict=True))
+        for b, same, old in zip(asleep.biases() or [], whole[3:], before, strict=True):
+            assert b is not None
+            assert torch.equal(b, same)
+            assert not torch.equal(b, old)
 
 
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
@@ -225,6 +311,47 @@ class TestContract:
         assert result.potentials[0].flatten().tolist() == [1.5, 2.25, 1.125]
         assert result.weights[0].tolist() == [[0.5625, 1.125, 0.5625]]
 
+    @pytest.mark.parametrize(
+        ("bias", "potentials", "after"),
+        [
+            ("scaled", [1.125, 1.6875, 0.375], 0.25),
+            ("adapt", [1.125, 1.6875, 0.390625], 0.28125),
+            ("ignore", [1.0, 1.5, 0.25], None),
+        ],
+    )
+    def test_a_bias_checked_by_hand(self, backend: str, bias: Any, potentials: list[float], after: float | None) -> None:
+        """One unit, rule proportional, decay 1/2, threshold 3/2, alpha 2; its bias of 1/4 counts alpha/4 = 1/2 per step.
+
+        As a weight it would hear a spike in a quarter of the steps: it grows by (inc/4 - 3 dec/4) b = b/8 at the spike.
+        """
+        config = SleepConfig(rule="proportional", inc=1.0, dec=1 / 6, decay=0.5, threshold=1.5, bias=bias)
+        weights = [torch.tensor([[0.5, 0.125]], dtype=torch.float64)]
+        inputs = torch.tensor([[1, 0], [1, 0], [0, 1]])
+        result = simulate(
+            weights,
+            inputs,
+            config,
+            alpha=[2.0],
+            beta=[1.0],
+            backend=backend,
+            record=("potentials",),
+            biases=[torch.tensor([0.25], dtype=torch.float64)],
+            unit_rates=[0.25],
+        )
+        assert result.potentials is not None
+        # v = 1 + 1/8, then half of it + 1 + 1/8, which is a spike; w_1 = 1/8 - 1/48 follows it.
+        expected = [*potentials[:2], potentials[2] - 2 / 48]
+        torch.testing.assert_close(result.potentials[0].flatten().tolist(), expected)
+        found = None if result.biases is None or result.biases[0] is None else result.biases[0].item()
+        assert found == (None if after is None else pytest.approx(after, abs=1e-15))
+
+    def test_a_bias_may_diverge_too(self, backend: str) -> None:
+        weights, inputs = network([6, 5, 4], torch.float64), input_spikes(200, 6, 0.5)
+        config = replace(BUSY, rule="proportional", bias="adapt", inc=1e8, plastic="hidden")
+        with pytest.raises(NonFiniteError) as caught:
+            slept([0 * w for w in weights], inputs, replace(config, dc=0.0), backend, [torch.ones(5).double(), None])
+        assert caught.value.layer == 0
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", [[6, 5], [6, 5, 4, 3]])
@@ -274,6 +401,11 @@ GOOD: dict[str, Any] = {
         ({"beta": [1.0, 1.0, 1.0]}, "beta has 3 values: give one for each of the 2 layers"),
         ({"beta": [float("inf"), 1.0]}, "beta=[inf, 1.0]"),
         ({"backend": "fast"}, "sleep.backend=fast is not known: allowed are auto, reference, event"),
+        ({"biases": [None]}, "biases has 1 entries: give a tensor or None for each of the 2 layers"),
+        ({"biases": [torch.zeros(4), None], "unit_rates": [1.0, 1.0]}, "biases[0] is torch.float32 of shape (4,)"),
+        ({"biases": [None, torch.zeros(2).double()], "unit_rates": [1.0, 1.0]}, "biases[1] is torch.float64 of shape (2,)"),
+        ({"biases": [torch.zeros(3), None]}, "unit_rates=None with biases: give a number >= 0 for each of the 2 layers"),
+        ({"biases": [torch.zeros(3), None], "unit_rates": [1.0, -1.0]}, "unit_rates=[1.0, -1.0] with biases"),
         ({"record": ("spike",)}, "record=spike is not known: any of spikes, potentials, spike_counts"),
     ],
 )

@@ -51,6 +51,37 @@ def test_each_network_sleeps_as_if_alone(backend: str) -> None:
 
 
 @BACKENDS
+def test_biases_of_each_network_sleep_as_if_alone(backend: str) -> None:
+    weights, inputs = networks(1, 2, 3), noise(6, 12)
+    biases = [[0.1 * (i + 1) * torch.ones(len(w)).to(w) for w in network] for i, network in enumerate(weights)]
+    configs = [CONFIG, replace(CONFIG, bias="adapt"), replace(CONFIG, bias="adapt", plastic="output", inc=0.1)]
+    rates = [[0.5, 0.7], [1.0, 2.0], [0.2, 0.1]]
+    gains = {"alpha": ALPHA, "beta": BETA, "backend": backend, "record": RECORD}
+    together = simulate_batch(weights, inputs, configs, biases=biases, unit_rates=rates, **gains)
+    for i, result in enumerate(together):
+        alone = simulate(weights[i], inputs, configs[i], biases=biases[i], unit_rates=rates[i], **gains)
+        assert torch.equal(result.spike_counts, alone.spike_counts)
+        for name in ("weights", "biases", "potentials"):
+            assert all(map(torch.equal, getattr(result, name), getattr(alone, name))), name
+    assert torch.equal(together[0].biases[0], biases[0][0])
+    assert not torch.equal(together[1].biases[0], biases[1][0])
+    ignored = simulate_batch(weights, inputs, replace(CONFIG, bias="ignore"), biases=biases, unit_rates=[1.0, 1.0], **gains)
+    plain = simulate_batch(weights, inputs, CONFIG, **gains)
+    assert all(map(torch.equal, ignored[1].potentials, plain[1].potentials))
+    assert ignored[1].biases is None
+
+
+def test_biases_in_unlike_layers_share_no_triton_launch() -> None:
+    weights = networks(1, 2)
+    biases = [[torch.zeros(20).to(DEVICE), None], [None, torch.zeros(5).to(DEVICE)]]
+    arguments = {"alpha": ALPHA, "beta": BETA, "biases": biases, "unit_rates": [1.0, 1.0]}
+    with pytest.raises(ConfigError, match=r"biases are in other layers .* use sleep\.backend=numba") as error:
+        simulate_batch(weights, noise(2, 12), CONFIG, backend="triton", **arguments)
+    assert "\n" not in str(error.value)
+    assert len(simulate_batch(weights, noise(2, 12), CONFIG, backend="event", **arguments)) == 2
+
+
+@BACKENDS
 def test_one_input_config_alpha_and_beta_serve_all_networks(backend: str) -> None:
     weights, inputs = networks(1, 2), noise(4, 12)
     shared = simulate_batch(weights, inputs, CONFIG, alpha=ALPHA, beta=BETA, backend=backend)

@@ -89,6 +89,8 @@ class Nested(nn.Module):
         (mlp(rank=3), ["1", "4", "7"]),
         (mlp(output="relu", dropout_scaling="test", init_range=0.01), ["1", "4", "7"]),
         (mlp(widths=[], dropout=0.0), ["1"]),
+        (mlp(bias=True), ["1", "4", "7"]),
+        (nn.Linear(12, 4), ["0"]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
@@ -107,10 +109,12 @@ def test_layers_are_found_in_the_order_of_the_forward(model: nn.Module, names: l
 def test_the_weights_found_compute_the_models_function() -> None:
     """A dense, a nested and a low-rank model, against their matrices multiplied by hand."""
     x = torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
-    for model in (mlp(), Nested(), mlp(rank=3), ViewBySize()):
+    for model in (mlp(), Nested(), mlp(rank=3), ViewBySize(), mlp(bias=True), mlp(bias=True, rank=3)):
         by_hand = x
         for index, layer in enumerate(find_layers(model)):
             by_hand = (by_hand.relu() if index else by_hand) @ layer.weight().T
+            bias = layer.bias()
+            by_hand = by_hand if bias is None else by_hand + bias
         with torch.no_grad():
             torch.testing.assert_close(model.eval()(x), by_hand)
 
@@ -178,6 +182,12 @@ def pruned() -> nn.Sequential:
     return model
 
 
+def pruned_bias() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(12, 4))
+    prune.random_unstructured(model[0], "bias", amount=0.5)
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -185,10 +195,6 @@ def pruned() -> nn.Sequential:
         (nn.Sequential(linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), linear(8, 4)), "module 1 is a BatchNorm1d"),
         (nn.Sequential(linear(12, 8), nn.LeakyReLU(), linear(8, 4)), "module 1 is a LeakyReLU"),
         (nn.Sequential(linear(12, 4), nn.Softmax(1)), "module 1 is a Softmax"),
-        (nn.Sequential(linear(12, 8), nn.ReLU(), nn.Linear(8, 4)), "layer 2 has a bias"),
-        (nn.Sequential(LowRankLinear(12, 4, 2, bias=True)), "layer 0 has a bias"),
-        (nn.Linear(12, 4), "layer 0 has a bias"),
-        (mlp(bias=True), "layer 1 has a bias"),
         (nn.Sequential(linear(12, 8), linear(8, 4)), "layers 0 and 1 have no ReLU between them"),
         (nn.Sequential(linear(12, 8), nn.Dropout(), linear(8, 4)), "layers 0 and 2 have no ReLU between them"),
         (nn.Sequential(nn.Flatten(), nn.ReLU()), "Sequential has no Linear layer"),
@@ -203,6 +209,7 @@ def pruned() -> nn.Sequential:
         (tied(), "the weights of layer 2 are used twice"),
         (pruned(), "layer 0 computes its weight"),
         (nn.Sequential(parametrizations.weight_norm(linear(12, 4))), "layer 0 computes its weight"),
+        (pruned_bias(), "layer 0 computes its bias"),
         (Residual(), "the forward of Residual branches at"),
         (TwoHeads(), "the forward of TwoHeads branches at"),
         (Sliced(), "the forward of Sliced branches at"),
@@ -219,6 +226,18 @@ def test_anything_else_is_refused_by_name_in_one_line(model: nn.Module, message:
         find_layers(model)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(5, 3), LowRankLinear(5, 3, 2, bias=True)], ids=["dense", "low-rank"])
+def test_biases_are_copies_too_and_stay_unless_given(layer: nn.Linear | LowRankLinear) -> None:
+    (found,) = find_layers(nn.Sequential(layer))
+    weight, bias = found.weight(), found.bias()
+    assert bias is not None
+    found.write(weight)
+    assert torch.equal(layer.bias, bias)
+    found.write(weight, bias + 1)
+    assert torch.equal(layer.bias, bias + 1)
+    assert isinstance(layer.bias, nn.Parameter)
 
 
 @pytest.mark.parametrize("layer", [linear(5, 3), LowRankLinear(5, 3, 2, bias=False)], ids=["dense", "low-rank"])

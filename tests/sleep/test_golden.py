@@ -1,6 +1,7 @@
 """Every backend against the sleeps, masks, spikes, factors and training steps recorded from the published programs."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -61,10 +62,13 @@ def paper_network(weights: list[Tensor], dropout: float) -> nn.Sequential:
     return model
 
 
+@pytest.mark.parametrize("biased", [False, True], ids=["", "zero-biases"])
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 @pytest.mark.parametrize("name", SLEEPS)
 class TestRecordedSleeps:
-    def test_spikes_and_potentials_at_every_step(self, name: str, backend: str) -> None:
+    """Also with biases, which the programs do not have, of zero: they change nothing."""
+
+    def test_spikes_and_potentials_at_every_step(self, name: str, backend: str, biased: bool) -> None:
         recorded = SLEEPS[name]
         result = simulate(
             recorded.weights,
@@ -74,6 +78,7 @@ class TestRecordedSleeps:
             beta=recorded.beta,
             backend=backend,
             record=("spikes", "potentials"),
+            **zero_biases(recorded, biased),
         )
         assert result.spikes is not None
         assert result.potentials is not None
@@ -84,15 +89,15 @@ class TestRecordedSleeps:
         for mine, theirs in zip(result.potentials, recorded.potentials, strict=False):
             close(mine, theirs, rtol=tolerance, atol=tolerance)
 
-    def test_weights_at_every_checkpoint(self, name: str, backend: str) -> None:
+    def test_weights_at_every_checkpoint(self, name: str, backend: str, biased: bool) -> None:
         """Slept in blocks that end at the checkpoints; the first block of each case is a single step."""
         recorded = SLEEPS[name]
         tolerance = WEIGHT_TOLERANCE[recorded.weights[0].dtype]
-        for step, weights in slept_to_checkpoints(recorded, backend):
+        for step, weights in slept_to_checkpoints(recorded, backend, biased):
             for mine, theirs in zip(weights, recorded.checkpoints[step], strict=True):
                 close(mine, theirs, atol=tolerance)
 
-    def test_weights_after_the_whole_sleep_in_one_block(self, name: str, backend: str) -> None:
+    def test_weights_after_the_whole_sleep_in_one_block(self, name: str, backend: str, biased: bool) -> None:
         recorded = SLEEPS[name]
         steps = len(recorded.input_spikes)
         result = simulate(
@@ -102,13 +107,19 @@ class TestRecordedSleeps:
             alpha=recorded.alpha,
             beta=recorded.beta,
             backend=backend,
+            **zero_biases(recorded, biased),
         )
         for mine, theirs in zip(result.weights, recorded.checkpoints[steps], strict=True):
             close(mine, theirs, atol=WEIGHT_TOLERANCE[mine.dtype])
 
 
-def slept_to_checkpoints(recorded: RecordedSleep, backend: str) -> list[tuple[int, list[Tensor]]]:
-    asleep = start(recorded.weights, recorded.config, recorded.alpha, recorded.beta, backend)
+def zero_biases(recorded: RecordedSleep, biased: bool) -> dict[str, Any]:
+    return {"biases": [w.new_zeros(len(w)) for w in recorded.weights], "unit_rates": [0.5] * 3} if biased else {}
+
+
+def slept_to_checkpoints(recorded: RecordedSleep, backend: str, biased: bool = False) -> list[tuple[int, list[Tensor]]]:
+    gains = (recorded.alpha, recorded.beta)
+    asleep = start(recorded.weights, recorded.config, *gains, backend, **zero_biases(recorded, biased))
     reached = []
     for begin, end in pairwise([0, *recorded.checkpoints]):
         asleep.advance(recorded.input_spikes[begin:end], Record.empty(end - begin, recorded.weights))
@@ -196,9 +207,9 @@ def test_normalisation_factors_become_the_gains_of_a_real_network(
     model = paper_network([arrays[f"{weights}{k}"] for k in LAYERS], dropout).train()
     gains: list[float] = []
 
-    def spy(*args: object) -> object:
+    def spy(*args: object, **options: object) -> object:
         gains.extend(args[2])  # type: ignore[arg-type]
-        return start(*args)  # type: ignore[arg-type]
+        return start(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(network, "start", spy)
     config = SleepConfig(iterations=1, scaling="data", alpha_scale=[2.0, 3.0, 4.0], beta=[1.0, 1.0, 1.0])

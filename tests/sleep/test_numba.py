@@ -14,7 +14,7 @@ from numba.core import caching
 from torch import Tensor
 
 from src_lab.sleep import numba_compiled, numba_kernel
-from src_lab.sleep.backend import Backend, NonFiniteError, Parameters, Record
+from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.numba_kernel import RULE_CODES, Numba
 from src_lab.sleep.reference import Reference
 from src_lab.sleep.rules import RULES
@@ -43,22 +43,26 @@ def input_spikes(steps: int, units: int, rate: float = 0.3) -> Tensor:
     return torch.rand(steps, units, generator=torch.Generator().manual_seed(1)) < rate
 
 
-def run(backend: type[Backend], weights: list[Tensor], spikes: Tensor, **changes: object) -> tuple[Backend, Record]:
-    asleep = backend(weights, Parameters(**{**PARAMETERS, **changes}))  # type: ignore[arg-type]
+def run(
+    backend: type[Backend], weights: list[Tensor], spikes: Tensor, biases: Biases | None = None, **changes: object
+) -> tuple[Backend, Record]:
+    asleep = backend(weights, Parameters(**{**PARAMETERS, **changes}), biases)  # type: ignore[arg-type]
     record = Record.empty(len(spikes), weights, ("spikes", "potentials"))
     asleep.advance(spikes, record)
     return asleep, record
 
 
-def assert_equal_to_reference(weights: list[Tensor], spikes: Tensor, **changes: object) -> Record:
-    fast, record = run(Numba, weights, spikes, **changes)
-    slow, expected = run(Reference, weights, spikes, **changes)
+def assert_equal_to_reference(
+    weights: list[Tensor], spikes: Tensor, biases: Biases | None = None, **changes: object
+) -> Record:
+    fast, record = run(Numba, weights, spikes, biases, **changes)
+    slow, expected = run(Reference, weights, spikes, biases, **changes)
     assert torch.equal(record.spike_counts, expected.spike_counts)
     for ours, theirs in zip(record.spikes, expected.spikes, strict=True):
         assert torch.equal(ours, theirs)
     for ours, theirs in zip(
-        [*fast.weights(), *record.potentials, record.peaks],
-        [*slow.weights(), *expected.potentials, expected.peaks],
+        [*fast.weights(), *(fast.biases() or []), *record.potentials, record.peaks],
+        [*slow.weights(), *(slow.biases() or []), *expected.potentials, expected.peaks],
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -139,6 +143,19 @@ def test_a_long_sleep_empties_the_log_and_goes_on() -> None:
     steps = 2 * numba_compiled.LOG_STEPS + 100
     record = assert_equal_to_reference(network(6, 5, 4, 3), input_spikes(steps, 6))
     assert (record.spike_counts[:, 0] > 0).sum() > 1.5 * numba_compiled.LOG_STEPS
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_units_that_their_biases_alone_drive(rule: str) -> None:
+    """No input spikes, so no column is ever read; a unit of the first layer that spikes changes its bias all the same."""
+    weights = network(6, 5, 4, 3)
+    biases = [torch.linspace(-1, 1.5, len(w), dtype=torch.float64) for w in weights]
+    bias = {"bias_drive": (0.4, 0.3, 0.2), "bias_rate": (0.02, -0.01, 0.0), "dc": 0.0}
+    steps = numba_compiled.LOG_STEPS + 100
+    record = assert_equal_to_reference(weights, torch.zeros(steps, 6, dtype=torch.bool), biases, rule=rule, **bias)
+    assert record.spike_counts[:, 0].any()
+    noisy = assert_equal_to_reference(weights, input_spikes(300, 6), [biases[0], None, biases[2]], rule=rule, **bias)
+    assert noisy.spike_counts.any(dim=0).all()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src_lab.settings import ConfigError
 from src_lab.sleep import triton_kernel
-from src_lab.sleep.backend import Backend, NonFiniteError, Parameters, Record
+from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.reference import Reference
 from src_lab.sleep.triton_kernel import Triton, available
 
@@ -58,15 +58,17 @@ def noise(steps: int, width: int, rate: float = 0.3) -> Tensor:
     return torch.rand(steps, width, generator=torch.Generator().manual_seed(1)) < rate
 
 
-def asleep(backend: Callable[..., Backend], weights: list[Tensor], p: Parameters, inputs: Tensor) -> tuple[Backend, Record]:
-    sleeper, record = backend(weights, p), Record.empty(len(inputs), weights, EVERYTHING)
+def asleep(
+    backend: Callable[..., Backend], weights: list[Tensor], p: Parameters, inputs: Tensor, biases: Biases | None = None
+) -> tuple[Backend, Record]:
+    sleeper, record = backend(weights, p, biases), Record.empty(len(inputs), weights, EVERYTHING)
     sleeper.advance(inputs, record)
     return sleeper, record
 
 
-def assert_same_sleep(weights: list[Tensor], p: Parameters, inputs: Tensor) -> Record:
+def assert_same_sleep(weights: list[Tensor], p: Parameters, inputs: Tensor, biases: Biases | None = None) -> Record:
     """The same spikes as `reference`; potentials and weights to the rounding of the weights' dtype."""
-    (fast, actual), (slow, expected) = (asleep(backend, weights, p, inputs) for backend in (Triton, Reference))
+    (fast, actual), (slow, expected) = (asleep(backend, weights, p, inputs, biases) for backend in (Triton, Reference))
     tight = {"rtol": 0, "atol": 1e-12 if weights[0].dtype == torch.float64 else 2e-6}
     for ours, theirs in zip(actual.spikes, expected.spikes, strict=True):
         assert torch.equal(ours, theirs)
@@ -74,6 +76,10 @@ def assert_same_sleep(weights: list[Tensor], p: Parameters, inputs: Tensor) -> R
         torch.testing.assert_close(ours, theirs, **tight)
     for ours, theirs in zip(fast.weights(), slow.weights(), strict=True):
         torch.testing.assert_close(ours, theirs, **tight)
+    for ours, theirs in zip(fast.biases() or [], slow.biases() or [], strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, **tight)
     assert torch.equal(actual.spike_counts, expected.spike_counts)
     torch.testing.assert_close(actual.peaks, expected.peaks, **tight)
     return actual
@@ -120,6 +126,33 @@ def test_rules_agree_with_the_reference(rule: str, dtype: torch.dtype) -> None:
 )
 def test_settings_agree_with_the_reference(changes: dict[str, float], dtype: torch.dtype) -> None:
     assert_same_sleep(network(12, 9, 5, dtype=dtype), parameters(2, **changes), noise(3, 12))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("rule", ["tadros", "sigmoid", "proportional"])
+@pytest.mark.parametrize("inhibition", [0.0, 0.4])
+def test_biases_agree_with_the_reference(inhibition: float, rule: str, dtype: torch.dtype) -> None:
+    """The second layer has none, and the last is a whole segment and a part of one."""
+    weights = network(12, 9, 5, 20, dtype=dtype)
+    biases = [torch.linspace(-0.5, 0.02, len(w)).to(w) if layer != 1 else None for layer, w in enumerate(weights)]
+    learning = {"bias_drive": (0.5, 0.4, 0.3), "bias_rate": (0.02, 0.01, -0.01)}
+    p = parameters(3, rule=rule, inhibition=inhibition, **learning)
+    record = assert_same_sleep(weights, p, noise(8, 12), biases)
+    assert (record.spike_counts.sum(0) > 0).all()
+    after = asleep(Triton, weights, p, noise(8, 12), biases)[0].biases()
+    assert after is not None
+    assert after[1] is None
+    assert not torch.equal(after[0], biases[0])  # type: ignore[arg-type]
+    assert not torch.equal(after[2], biases[2])  # type: ignore[arg-type]
+
+
+def test_biases_of_zero_change_no_bit() -> None:
+    weights, p = network(12, 9, 5), parameters(2, bias_drive=(1.5, 1.0), bias_rate=(0.0, 0.0))
+    plain, expected = asleep(Triton, weights, p, noise(6, 12))
+    zero, actual = asleep(Triton, weights, p, noise(6, 12), [w.new_zeros(len(w)) for w in weights])
+    assert all(map(torch.equal, plain.weights(), zero.weights()))
+    assert all(map(torch.equal, expected.potentials, actual.potentials))
+    assert expected.spike_counts.any()
 
 
 @pytest.mark.parametrize(
