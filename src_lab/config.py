@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src_lab.cache import GIGABYTE, Cache
 from src_lab.cluster import explain_launch, explain_missing_launcher, jobs_at_once
 from src_lab.data import SCHEMAS, DatasetConfig, default_root
-from src_lab.inside.names import NAMES
+from src_lab.inside.names import NAMES, OF_UNITS
 from src_lab.methods import METHODS, MethodConfig
 from src_lab.models import ModelConfig
 from src_lab.settings import NON_NEGATIVE, ConfigError, Range, as_plain, build, setting, unknown_key
@@ -64,7 +64,9 @@ class RunConfig:
     @property
     def analyses(self) -> frozenset[str]:
         """The names that `analysis` stands for."""
-        return frozenset(NAMES if self.analysis == "all" else self.analysis or ())
+        if self.analysis == "all":
+            return frozenset(NAMES) - (OF_UNITS if self.model.channels else frozenset())
+        return frozenset(self.analysis or ())
 
     @property
     def sleeps(self) -> bool:
@@ -177,6 +179,10 @@ def _check_together(config: RunConfig, here: bool) -> None:
         raise ConfigError(
             f"analysis={unknown[0]} is not an analysis: allowed are null, all, or a list of {', '.join(NAMES)}"
         )
+    if config.model.channels and (unreadable := sorted(config.analyses & OF_UNITS)):
+        raise ConfigError(
+            f"analysis={unreadable[0]} cannot read convolutions: use analysis=all, which leaves it out, or model.channels=[]"
+        )
     config.train.check_tasks(config.dataset.num_tasks)
     if not config.sleeps:
         return
@@ -185,7 +191,7 @@ def _check_together(config: RunConfig, here: bool) -> None:
             "sleep.stimulus.mask=window is not possible with dataset=features, which have no height and width: use "
             "sleep.stimulus.mask=none or sleep.stimulus.mask=pixel"
         )
-    layers = len(config.model.widths) + 1
+    layers = config.model.layers
     for key in ("alpha", "beta", "alpha_scale", "beta_scale"):
         if key != "alpha" or config.sleep.scaling == "fixed":
             config.sleep.per_layer(key, layers)
@@ -197,6 +203,11 @@ def _check_together(config: RunConfig, here: bool) -> None:
         )
     if config.model.bias and config.sleep.bias != "ignore":
         require_positive(config.sleep, gains(config.sleep, [1.0] * layers), thresholds(config.sleep, layers))
+    if config.model.channels and config.sleep.backend != "auto":
+        raise ConfigError(
+            f"sleep.backend={config.sleep.backend} is for networks without convolutions: use sleep.backend=auto or "
+            "model.channels=[]"
+        )
     if device is not None:
         choose(config.sleep.backend, device)
     if config.sleep.keep_best and config.sleep.record_every is None:

@@ -1,4 +1,4 @@
-"""The networks of the lab: multilayer perceptrons, dense or low-rank, as plain `nn.Sequential` chains."""
+"""The networks of the lab as plain `nn.Sequential` chains: multilayer perceptrons, dense or low-rank, and convolutions."""
 
 import math
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.rng import seed_for
-from src_lab.settings import POSITIVE, Range, setting
+from src_lab.settings import POSITIVE, ConfigError, Range, setting, typed
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A multilayer perceptron; inputs and outputs follow from the data set."""
+    """A multilayer perceptron, behind convolutions where there are `channels`; inputs and outputs follow from the data."""
 
     name: str = setting(example="mlp")
     widths: list[int] = setting(within=Range(1), unit="units", example="[4000,4000]")
@@ -29,6 +29,22 @@ class ModelConfig:
         within=POSITIVE, example="0.01", source="null: PyTorch's U(+-1/sqrt(n_in)); MATLAB program: U(-.01, .01)"
     )
     rank: int | None = setting(within=Range(1), example="10", source="null: dense; Python program: 10")
+    channels: list[int] = setting([], within=Range(1), unit="channels", example="[16,32]", later=True)
+    """Channels of each convolution; a rectifier and an average pooling of 2 x 2 follow it. [] is no convolution."""
+    kernel: int = setting(3, within=Range(1, 99), unit="pixels", example="3", later=True)
+    """Side of the kernels; images are padded by half of it."""
+    batch_norm: bool = setting(False, example="true", later=True)
+    """Batch normalisation between each convolution and its rectifier."""
+
+    @property
+    def layers(self) -> int:
+        """Layers of weights."""
+        return len(self.channels) + len(self.widths) + 1
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether there is a hidden layer."""
+        return self.layers > 1
 
 
 class LowRankLinear(nn.Module):
@@ -88,14 +104,27 @@ class StraightThroughReLU(nn.ReLU):
         return x + (x.relu() - x).detach()
 
 
-def build_model(config: ModelConfig, inputs: int, outputs: int, seed: int, *purpose: str | int) -> nn.Sequential:
-    """A network on the CPU whose initial weights depend on `seed` and `purpose` alone."""
-    sizes = [inputs, *config.widths, outputs]
+def build_model(
+    config: ModelConfig,
+    inputs: int,
+    outputs: int,
+    seed: int,
+    *purpose: str | int,
+    image_shape: tuple[int, int] | None = None,
+) -> nn.Sequential:
+    """A network on the CPU whose initial weights depend on `seed` and `purpose` alone.
+
+    Convolutions need the `image_shape` (height, width) of what comes flat, with one channel or more. Raises ConfigError for
+    images that are none, or too small for so many poolings.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "init", *purpose))
-        for n_in, n_out in pairwise(sizes):
-            if len(layers) > 1:
+        if config.channels:
+            stages, inputs = _convolutions(config, inputs, image_shape)
+            layers += stages
+        for place, (n_in, n_out) in enumerate(pairwise([inputs, *config.widths, outputs])):
+            if place:
                 layers += [nn.ReLU(), *_dropout(config)]
             layers.append(_linear(config, n_in, n_out))
     if config.output == "relu":
@@ -103,15 +132,40 @@ def build_model(config: ModelConfig, inputs: int, outputs: int, seed: int, *purp
     return nn.Sequential(*layers)
 
 
+def _convolutions(config: ModelConfig, inputs: int, image_shape: tuple[int, int] | None) -> tuple[list[nn.Module], int]:
+    """The layers up to a flat vector again, and its length."""
+    if image_shape is None or not math.prod(image_shape) or inputs % math.prod(image_shape):
+        raise ConfigError(f"model.channels={typed(config.channels)} needs images, which these are not: use model=mlp")
+    height, width = image_shape
+    channels = inputs // (height * width)
+    layers: list[nn.Module] = [nn.Unflatten(1, (channels, height, width))]
+    for count in config.channels:
+        conv = nn.Conv2d(channels, count, config.kernel, padding=config.kernel // 2, bias=config.bias)
+        _initialise(config, conv)
+        layers += [conv, *([nn.BatchNorm2d(count)] if config.batch_norm else []), nn.ReLU(), nn.AvgPool2d(2)]
+        grown = 1 - config.kernel % 2
+        channels, height, width = count, (height + grown) // 2, (width + grown) // 2
+    if not height * width:
+        raise ConfigError(
+            f"model.channels={typed(config.channels)} halves images of {image_shape[0]} x {image_shape[1]} to nothing: "
+            "give fewer, e.g. model.channels=[16]"
+        )
+    return [*layers, nn.Flatten()], channels * height * width
+
+
 def _linear(config: ModelConfig, n_in: int, n_out: int) -> nn.Module:
     if config.rank is not None:
         layer: nn.Module = LowRankLinear(n_in, n_out, config.rank, config.bias)
     else:
         layer = nn.Linear(n_in, n_out, bias=config.bias)
+    _initialise(config, layer)
+    return layer
+
+
+def _initialise(config: ModelConfig, layer: nn.Module) -> None:
     if config.init_range is not None:
         for parameter in layer.parameters():
             nn.init.uniform_(parameter, -config.init_range, config.init_range)
-    return layer
 
 
 def _dropout(config: ModelConfig) -> list[nn.Module]:

@@ -50,14 +50,14 @@ def make_method(stream: Stream):
         seed: int = 0,
         rank: int | None = None,
         bias: bool = False,
+        model: dict[str, object] | None = None,
         stream: Stream = stream,
         **settings: object,
     ) -> Method:
         rank = 3 if name == "lowrank_merge" and rank is None else rank
-        model = ModelConfig(
-            name="toy", widths=[16, 16], bias=bias, dropout=0.25, dropout_scaling="train", output="linear",
-            init_range=None, rank=rank,
-        )  # fmt: skip
+        options = {"name": "toy", "widths": [16, 16], "bias": bias, "dropout": 0.25, "dropout_scaling": "train"}
+        options |= {"output": "linear", "init_range": None, "rank": rank}
+        network = ModelConfig(**options | (model or {}))
         train = TrainConfig(
             name="toy",
             learning_rate=0.2,
@@ -68,7 +68,7 @@ def make_method(stream: Stream):
             keep_momentum=False,
         )
         config = build(METHODS[name].config, {"name": name, "sleep_after": "never", **settings}, "method")
-        METHODS[name].check(config, model)
-        return METHODS[name](Context(model, train, stream, seed, torch.device("cpu")), config)
+        METHODS[name].check(config, network)
+        return METHODS[name](Context(network, train, stream, seed, torch.device("cpu")), config)
 
     return make

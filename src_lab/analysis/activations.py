@@ -14,9 +14,9 @@ from src_lab.sleep.chain import WEIGHTS
 def activations(network: nn.Module, images: Tensor) -> list[Tensor]:
     """Activations of every layer on `images` (n, ...): L tensors (n, n_l), float32, on the CPU, in evaluation mode.
 
-    The activation of layer l < L is what the layer of weights l+1 receives (after the ReLU), that of layer L the network's
-    raw output. Any chain of layers of weights will do, with biases too; the network is left as it was and nothing is drawn.
-    A network of 784-4000-4000-10 needs 320 MB per 10,000 images.
+    The activation of layer l < L is what the layer of weights l+1 receives (after the ReLU, and a pooling), that of layer
+    L the network's raw output. Any chain of layers of weights will do, with biases too; the network is left as it was and
+    nothing is drawn. A network of 784-4000-4000-10 needs 320 MB per 10,000 images.
 
     Raises ConfigError for a network without a layer of weights and when an activation is not finite.
     """

@@ -16,6 +16,7 @@ from src_lab.sleep.bias import sleeping_biases, unit_rates
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.network import gains_and_thresholds
 from src_lab.sleep.simulate import start
+from src_lab.sleep.spatial import is_spatial
 from src_lab.sleep.stimulus import spike_blocks
 
 
@@ -67,6 +68,8 @@ def replay(
         raise ConfigError(f"frames={frames} is too few: give at least 2, one before and one after the sleep")
     config = replace(config, change="learned")
     layers = find_layers(network)
+    if is_spatial(layers):
+        raise ConfigError("a sleep of a network with convolutions cannot be replayed unit by unit: see its trace instead")
     before = [layer.weight() for layer in layers]
     again = torch.Generator().set_state(generator.get_state())
     counts = [torch.zeros(len(weight), dtype=torch.int64) for weight in before]

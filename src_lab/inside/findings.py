@@ -25,6 +25,7 @@ from src_lab.models import LowRankLinear
 from src_lab.networks import Moment, kept
 from src_lab.results import stage_name
 from src_lab.settings import ConfigError
+from src_lab.sleep.chain import WEIGHTS
 from src_lab.sleeper import Sleeper
 
 Array = NDArray[np.floating]
@@ -75,8 +76,11 @@ class Seen:
 
     @cached_property
     def weights(self) -> list[Tensor]:
-        layers = (module for module in self.network.modules() if isinstance(module, (nn.Linear, LowRankLinear)))
-        return [layer.product() if isinstance(layer, LowRankLinear) else layer.weight.detach() for layer in layers]
+        """Matrices, a row for each unit; of a convolution (channels out, channels in x height x width)."""
+        layers = (module for module in self.network.modules() if isinstance(module, WEIGHTS))
+        return [
+            layer.product() if isinstance(layer, LowRankLinear) else layer.weight.detach().flatten(1) for layer in layers
+        ]
 
 
 def find(config: RunConfig, folder: Path, names: Iterable[str]) -> Findings:

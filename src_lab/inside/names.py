@@ -16,6 +16,8 @@ NAMES = (
     "synapses",
 )
 """Each is a section of docs/analysis.md."""
+OF_UNITS = frozenset({"spikes", "synapses"})
+"""Those that follow single units and their weights through a sleep, which a convolution's units share."""
 FOLDER = "analysis"
 INDEX = "analysis.json"
 """Written last: what it lists is there, whole."""

@@ -12,7 +12,7 @@ from src_lab.cache import Cache
 from src_lab.data import Stream, Task
 from src_lab.evaluation import Adjust
 from src_lab.models import ModelConfig, build_model
-from src_lab.settings import ConfigError, Range, setting
+from src_lab.settings import ConfigError, Range, setting, typed
 from src_lab.sleep import SleepConfig
 from src_lab.training import TrainConfig, Trainer, part
 
@@ -30,11 +30,30 @@ class MethodConfig:
 
 
 def require_dense(config: MethodConfig, model: ModelConfig) -> None:
-    """Raise ConfigError for a low-rank model, for methods that are about whole weight matrices."""
+    """Raise ConfigError for a low-rank or convolutional model, for methods that are about whole weight matrices."""
+    require_no_convolution(config, model)
     if model.rank is not None:
         raise ConfigError(
             f"model.rank={model.rank} is not possible with method={config.name}, which is about whole weight matrices: use "
             "model.rank=null or model=mlp"
+        )
+
+
+def require_no_convolution(config: MethodConfig, model: ModelConfig) -> None:
+    """Raise ConfigError for a convolutional model, for methods that know matrices only."""
+    if model.channels:
+        raise ConfigError(
+            f"model.channels={typed(model.channels)} is not possible with method={config.name}, which is about whole weight "
+            "matrices: use model.channels=[] or model=mlp"
+        )
+
+
+def require_no_batch_norm(config: MethodConfig, model: ModelConfig) -> None:
+    """Raise ConfigError for batch normalisation, for methods that combine parameters: statistics are none."""
+    if model.channels and model.batch_norm:
+        raise ConfigError(
+            f"model.batch_norm=true is not possible with method={config.name}, which combines weights and not statistics: "
+            "use model.batch_norm=false"
         )
 
 
@@ -53,7 +72,8 @@ class Context:
     def new_network(self, *purpose: str | int, model: ModelConfig | None = None) -> nn.Sequential:
         """A fresh network on the run's device, in evaluation mode; equal purposes give equal initial weights."""
         inputs = self.stream.tasks[0].train.images.shape[1]
-        network = build_model(model or self.model, inputs, self.stream.num_classes, self.seed, *purpose)
+        shape = self.stream.image_shape
+        network = build_model(model or self.model, inputs, self.stream.num_classes, self.seed, *purpose, image_shape=shape)
         return network.to(self.device).eval()
 
     def new_trainer(self, network: nn.Module) -> Trainer:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.data import Task
-from src_lab.methods.base import Context, Method, MethodConfig, Stored
+from src_lab.methods.base import Context, Method, MethodConfig, Stored, require_no_convolution
 from src_lab.models import LowRankLinear, ModelConfig
 from src_lab.settings import ConfigError, setting
 from src_lab.training import part
@@ -35,6 +35,7 @@ class LowRankMerge(Method):
 
     @classmethod
     def check(cls, config: MethodConfig, model: ModelConfig) -> None:
+        require_no_convolution(config, model)
         if model.rank is None:
             raise ConfigError(
                 f"model={model.name} is not low-rank, which method={config.name} needs: use model=lowrank or set a rank, "

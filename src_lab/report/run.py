@@ -62,7 +62,7 @@ def percent(share: float) -> str:
 
 def _facts(run: FinishedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
     get = run.config.get
-    widths = json.loads(get("model.widths", "[]"))
+    widths = json.loads(get("model.channels", "[]")) + json.loads(get("model.widths", "[]"))
     slept = str(get("method.sleep_after", "never"))
     numbers = run.numbers
     seconds = ", ".join(f"{phase} {numbers[f'{phase}_seconds']:.1f}" for phase in ("train", "sleep", "evaluate"))

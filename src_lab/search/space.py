@@ -104,7 +104,7 @@ def require_validation(base: RunConfig, seed: int) -> None:
 def _per_layer(texts: Mapping[str, str], base: RunConfig) -> Iterable[tuple[str, str]]:
     for key, text in texts.items():
         if key.endswith(".*"):
-            yield from ((f"{key[:-1]}{layer}", text) for layer in range(len(base.model.widths) + 1))
+            yield from ((f"{key[:-1]}{layer}", text) for layer in range(base.model.layers))
         else:
             yield key, text
 

@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.chain import SleepingLayer
 from src_lab.sleep.config import SleepConfig, StimulusConfig
+from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.stimulus import image_sides
 
 log = logging.getLogger(__name__)

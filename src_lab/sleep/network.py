@@ -4,18 +4,21 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Record
+from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.bias import sleeping_biases, unit_rates
-from src_lab.sleep.chain import SleepingLayer, find_layers
+from src_lab.sleep.chain import find_layers
 from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.scaling import gains, normalization_factors, thresholds
 from src_lab.sleep.simulate import SleepResult, start
+from src_lab.sleep.spatial import Spatial, is_spatial, require_auto, unit_shapes
 from src_lab.sleep.stimulus import spike_blocks
 from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
@@ -42,7 +45,7 @@ class SleepState:
 
     @cached_property
     def weights(self) -> list[Tensor]:
-        """The present weights, L tensors (n_l, n_{l-1})."""
+        """The present weights, L tensors (n_l, n_{l-1}), or as `SleepingLayer.weight` for a convolution."""
         return self._backend.weights()
 
     @cached_property
@@ -70,12 +73,13 @@ def sleep(
     """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
     model       any module whose forward is a chain of Linear, ReLU, Dropout, Flatten and Identity, float32 or
-                float64, on any device; what biases do asleep, `config.bias` says (`src_lab.sleep.bias`)
+                float64, on any device; also of Conv2d, AvgPool2d and BatchNorm2d (`src_lab.sleep.spatial`), in evaluation
+                mode; what biases do asleep, `config.bias` says (`src_lab.sleep.bias`)
     images      (n, ...) with values in [0, 1]: their mean, or means of a few, shape the noise, and with
                 `scaling=data` the activations they cause set the gains
     generator   CPU generator of the noise: equal states give equal input spikes on every backend and device; a surrogate
                 change (`sleep.change`) is drawn from it when the sleep is over
-    backend     see `simulate`
+    backend     see `simulate`; only "auto" for a network with convolutions
     callback    called with (step, state) every `config.record_every` steps (every 100 where that is null)
     mean_image  replaces the images' mean where one was carried along instead of old data
     observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
@@ -85,14 +89,19 @@ def sleep(
     model that cannot sleep, or images or settings that do not fit it, and NonFiniteError when the weights diverge.
     """
     layers = find_layers(model)
-    _check_images(images, layers[0])
+    units = _units(layers, images)
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
     alpha, beta = gains_and_thresholds(model, layers, before, images, config)
     rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
-    asleep = start(before, config, alpha, beta, backend, biases=biases, unit_rates=rates)
+    asleep: Backend
+    if is_spatial(layers):
+        require_auto(layers, backend)
+        asleep = Spatial(before, Parameters.of(config, alpha, beta, rates), biases, layers, images)
+    else:
+        asleep = start(before, config, alpha, beta, backend, biases=biases, unit_rates=rates)
     if observe is not None:
-        asleep = _Observed(asleep, before, observe)
+        asleep = _Observed(asleep, units, observe)
     trace = Record.empty(config.iterations, before)
 
     def pause(step: int) -> None:
@@ -107,7 +116,7 @@ def sleep(
         after = surrogates(before, after, config.change, generator)
         if biases is not None and shifted is not None and config.bias == "adapt":
             shifted = bias_surrogates(biases, shifted, config.change, generator)
-    _write(layers, after, shifted)
+    _write(layers, after, shifted if config.bias == "adapt" else None)
     _warn_if_silent(trace, slept, alpha, beta)
     return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
 
@@ -128,9 +137,9 @@ def _write(layers: Sequence[SleepingLayer], weights: Sequence[Tensor], biases: B
 class _Observed:
     """A sleeping network that shows what its units do, stretch by stretch, so that nobody has to keep it all."""
 
-    def __init__(self, asleep: Backend, weights: Sequence[Tensor], observe: Callable[[Record], None]) -> None:
+    def __init__(self, asleep: Backend, units: Sequence[int], observe: Callable[[Record], None]) -> None:
         self._asleep = asleep
-        self._units = [len(weight) for weight in weights]
+        self._units = units
         self._observe = observe
 
     def advance(self, input_spikes: Tensor, record: Record) -> None:
@@ -187,14 +196,19 @@ def _silent_steps(spike_counts: Tensor, silent_before: int) -> int:
     return silent_before + len(spike_counts) if not len(loud) else len(spike_counts) - 1 - int(loud[-1])
 
 
-def _check_images(images: Tensor, first: SleepingLayer) -> None:
-    """Raise ConfigError unless the images have one value per input of the network."""
+def _units(layers: Sequence[SleepingLayer], images: Tensor) -> list[int]:
+    """Units of each layer. Raises ConfigError unless the images fit the network: without convolutions, when they have one
+    value per input."""
+    if is_spatial(layers) and images.ndim > 1 and len(images):
+        return [prod(shape) for shape in unit_shapes(layers, images)]
+    first = layers[0]
     values = images[0].numel() if images.ndim and len(images) else 0
     if values != first.shape[1]:
         raise ConfigError(
             f"images of shape {tuple(images.shape)} do not fit layer {first.name}: give (n, ...) with "
             f"{first.shape[1]} values each"
         )
+    return [layer.shape[0] for layer in layers]
 
 
 def gains_and_thresholds(

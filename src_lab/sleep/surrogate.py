@@ -45,7 +45,7 @@ def _shuffled(change: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _per_unit(change: Tensor, _: torch.Generator) -> Tensor:
-    return change.mean(dim=1, keepdim=True).expand_as(change)
+    return change.mean(dim=tuple(range(1, change.ndim)), keepdim=True).expand_as(change)
 
 
 def _noise(change: Tensor, generator: torch.Generator) -> Tensor:

@@ -125,6 +125,27 @@ class TestWithBiases:
         assert all(torch.equal(a, b) for a, b in zip(weights(whole.network), weights(resumed.network), strict=True))
 
 
+MATRICES_ONLY = {"ewc", "online_ewc", "owm", "weight_aligning", "fisher_merge", "regmean", "stitch", "lowrank_merge"}
+CONVOLUTIONS = {"widths": [], "channels": [8], "bias": True}
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_convolutions_are_learned_or_refused_in_one_line(name, settings, make_method, stream) -> None:
+    alone = replace(stream, tasks=stream.tasks[:1])
+    if name in MATRICES_ONLY:
+        with pytest.raises(ConfigError, match=rf"^model\.channels=\[8\] is not possible with method={name}, .*model=mlp$"):
+            make_method(name, model=CONVOLUTIONS, **settings)
+        return
+    (accuracy,) = accuracies(learn_all(make_method(name, stream=alone, model=CONVOLUTIONS, **settings)), alone)
+    assert accuracy > 0.9
+
+
+@pytest.mark.parametrize("name", ["merge", "ties", "magmax", "running_average"])
+def test_statistics_are_not_merged(name, make_method) -> None:
+    with pytest.raises(ConfigError, match=rf"^model\.batch_norm=true is not possible with method={name}, "):
+        make_method(name, model={**CONVOLUTIONS, "batch_norm": True})
+
+
 def test_names_tell_the_variants_apart(make_method) -> None:
     labels = [make_method(name, **settings).label for name, settings in VARIANTS]
     assert len(set(labels)) == len(labels)

@@ -191,7 +191,7 @@ def pruned_bias() -> nn.Sequential:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), linear(12, 4)), "module 0 is a Conv2d"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU(), nn.Flatten(), linear(12, 4)), "module 0 is a Conv1d"),
         (nn.Sequential(linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), linear(8, 4)), "module 1 is a BatchNorm1d"),
         (nn.Sequential(linear(12, 8), nn.LeakyReLU(), linear(8, 4)), "module 1 is a LeakyReLU"),
         (nn.Sequential(linear(12, 4), nn.Softmax(1)), "module 1 is a Softmax"),
@@ -209,6 +209,19 @@ def pruned_bias() -> nn.Sequential:
         (tied(), "the weights of layer 2 are used twice"),
         (pruned(), "layer 0 computes its weight"),
         (nn.Sequential(parametrizations.weight_norm(linear(12, 4))), "layer 0 computes its weight"),
+        (nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)), "layer 0 is a Conv2d with groups=2 and padding_mode=zeros"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3, padding_mode="circular")), "layer 0 is a Conv2d with groups=1"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.AvgPool2d(2), nn.ReLU()), "pooling 1 comes before the ReLU of layer 0"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AvgPool2d(2)), "a pooling follows the last layer of weights, 0"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), "module 2 is a MaxPool2d"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2)), "batch normalisation 2 does not follow a Conv2d"),
+        (nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)), "batch normalisation 0 does not follow a Conv2d"),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False)),
+            "batch normalisation 1 cannot be folded",
+        ),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(3, 2, 3)), "layer 2 has 3 inputs but 0 has 2 outputs"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), linear(9, 2)), "layer 3 has 9 inputs but 0 has 2"),
         (pruned_bias(), "layer 0 computes its bias"),
         (Residual(), "the forward of Residual branches at"),
         (TwoHeads(), "the forward of TwoHeads branches at"),

@@ -67,7 +67,7 @@ class Budgeted(Storing):
     @classmethod
     def check(cls, config: MethodConfig, model: ModelConfig) -> None:
         assert isinstance(config, ExemplarConfig)
-        if config.choice == "herding" and not model.widths:
+        if config.choice == "herding" and not model.is_deep:
             raise ConfigError(
                 "method.choice=herding needs hidden features, but model.widths=[] has no hidden layer: use "
                 "method.choice=random or give widths, e.g. model.widths=[400]"

@@ -51,7 +51,7 @@ class ICaRL(Budgeted):
     def check(cls, config: MethodConfig, model: ModelConfig) -> None:
         super().check(config, model)
         assert isinstance(config, ICaRLConfig)
-        if config.classify == "exemplar_means" and not model.widths:
+        if config.classify == "exemplar_means" and not model.is_deep:
             raise ConfigError(
                 "method.classify=exemplar_means needs hidden features, but model.widths=[] has no hidden layer: use "
                 "method.classify=outputs or give widths, e.g. model.widths=[400]"

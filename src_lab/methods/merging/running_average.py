@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.data import Task
-from src_lab.methods.base import Context, Method, MethodConfig
+from src_lab.methods.base import Context, Method, MethodConfig, require_no_batch_norm
+from src_lab.models import ModelConfig
 
 
 class RunningAverage(Method):
@@ -27,6 +28,10 @@ class RunningAverage(Method):
         self._context = context
         self._sleeps = config.sleep_after not in ("never", "last_task")
         self._met = 0
+
+    @classmethod
+    def check(cls, config: MethodConfig, model: ModelConfig) -> None:
+        require_no_batch_norm(config, model)
 
     @property
     def label(self) -> str:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.data import Task
-from src_lab.methods.base import Context, Method, MethodConfig, Stored
+from src_lab.methods.base import Context, Method, MethodConfig, Stored, require_no_batch_norm
+from src_lab.models import ModelConfig
 from src_lab.training import part
 
 Weights = dict[str, Tensor]
@@ -28,6 +29,10 @@ class TaskNetworks(Method):
         self.met = 0
         """Tasks learned so far."""
         self._context = context
+
+    @classmethod
+    def check(cls, config: MethodConfig, model: ModelConfig) -> None:
+        require_no_batch_norm(config, model)
 
     def stages(self) -> tuple[Task, ...]:
         return self._context.stream.tasks
