@@ -192,10 +192,16 @@ def _check_together(config: RunConfig, here: bool) -> None:
             "sleep.stimulus.mask=none or sleep.stimulus.mask=pixel"
         )
     layers = config.model.layers
-    for key in ("alpha", "beta", "alpha_scale", "beta_scale"):
-        if key != "alpha" or config.sleep.scaling == "fixed":
+    for key in ("alpha", "beta", "alpha_scale", "beta_scale", "inc", "dec", "target_rate"):
+        unused = {"data": ("alpha",), "target_rate": ("alpha", "beta"), "fixed": ()}[config.sleep.scaling]
+        if key not in unused:
             config.sleep.per_layer(key, layers)
     config.sleep.plastic_layers(layers)
+    if config.sleep.keep_best and config.sleep.homeostasis != "none":
+        raise ConfigError(
+            f"sleep.keep_best=true keeps what some step had, but sleep.homeostasis={config.sleep.homeostasis} changes it "
+            "afterwards: use sleep.keep_best=false or sleep.homeostasis=none"
+        )
     if config.sleep.keep_best and config.sleep.change != "learned":
         raise ConfigError(
             f"sleep.keep_best=true keeps what was learned up to some step, but sleep.change={config.sleep.change} replaces "

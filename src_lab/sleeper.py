@@ -25,6 +25,7 @@ class Night:
     config: SleepConfig
     generator: torch.Generator
     mean_image: Tensor | None
+    outputs: list[int]
 
 
 class Sleeper:
@@ -41,6 +42,7 @@ class Sleeper:
         self._images: Tensor | None = None
         self._mean: Tensor | None = None
         self._seen = 0
+        self._classes: set[int] = set()
         if config.sleeps:
             if config.sleep.keep_best and not all(len(task.validation) for task in stream.tasks):
                 raise ConfigError(
@@ -60,6 +62,7 @@ class Sleeper:
             old = torch.zeros(new.shape[1]) if self._mean is None else self._mean
             self._mean = old + (new.mean(dim=0) - old) * (len(new) / (self._seen + len(new)))
         self._seen += len(new)
+        self._classes |= set(task.classes)
 
     def due(self, stage: int) -> bool:
         """Whether the network sleeps after stage `stage` (0 is the first), as `method.sleep_after` says."""
@@ -91,6 +94,7 @@ class Sleeper:
             config=replace(self._config.sleep, iterations=self.steps(stage)),
             generator=generator(self._config.seed, "sleep", stage),
             mean_image=self._mean,
+            outputs=sorted(self._classes),
         )
 
     def sleep(
@@ -106,4 +110,5 @@ class Sleeper:
             backend=night.config.backend,
             callback=callback,
             mean_image=night.mean_image,
+            outputs=night.outputs,
         )

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from src_lab.settings import ConfigError
 from src_lab.sleep import SleepConfig, sleep
 from src_lab.sleep.backend import Backend, Record
-from src_lab.sleep.bias import sleeping_biases, unit_rates
+from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.network import gains_and_thresholds
-from src_lab.sleep.simulate import start
+from src_lab.sleep.network import sleeping_parameters
+from src_lab.sleep.simulate import begin
 from src_lab.sleep.spatial import is_spatial
 from src_lab.sleep.stimulus import spike_blocks
 
@@ -89,13 +89,9 @@ def replay(
     )
     strongest = int((slept.weights[0] - before[0]).norm(dim=1).argmax())
     at = np.unique(np.linspace(0, slept.steps, frames).round().astype(int)).tolist()
-    alpha, beta = gains_and_thresholds(network, layers, before, images, config)
-    # dc drives the last layer, which this is not; and which layers are plastic is meant of the whole network
-    inc, dec = (config.inc, config.dec) if 0 in config.plastic_layers(len(layers)) else (0.0, 0.0)
-    alone = replace(config, dc=config.dc if len(layers) == 1 else 0.0, plastic="all", inc=inc, dec=dec)
+    alone = sleeping_parameters(network, layers, images, config, again, mean_image).first_layer()
     biases = sleeping_biases(layers, config)
-    rates = unit_rates(config, alpha[:1], beta[:1], images) if biases is not None else ()
-    first = start(before[:1], alone, alpha[:1], beta[:1], config.backend, biases=biases and biases[:1], unit_rates=rates)
+    first = begin(before[:1], alone, config.backend, biases and biases[:1])
     weights = _at_steps(first, before[0], at, spike_blocks(images, config, again, mean_image))
     kept = [(weight.mean(dim=0).cpu().numpy(), weight[strongest].cpu().numpy()) for weight in weights]
     mean_frames, unit_frames = (np.stack(part) for part in zip(*kept, strict=True))

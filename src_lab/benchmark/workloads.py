@@ -17,7 +17,7 @@ from src_lab.methods import METHODS, Context
 from src_lab.rng import generator
 from src_lab.sleep import SleepConfig, SleepResult, simulate_batch
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.network import gains_and_thresholds
+from src_lab.sleep.network import sleeping_parameters
 from src_lab.sleep.stimulus import BLOCK, spike_blocks
 
 INPUTS, OUTPUTS = 784, 10
@@ -78,10 +78,13 @@ def trained_workload(config: RunConfig, cache: Path, steps: int) -> Workload:
     images = stream.tasks[0].train.images.view(-1, *stream.image_shape)
     layers = find_layers(network)
     weights = [layer.weight() for layer in layers]
-    alpha, beta = gains_and_thresholds(network, layers, weights, images, config.sleep)
-    blocks = spike_blocks(images, config.sleep, generator(config.seed, "sleep", 0))
+    draw = generator(config.seed, "sleep", 0)
+    parameters = sleeping_parameters(network, layers, images, config.sleep, draw)
+    blocks = spike_blocks(images, config.sleep, draw)
     inputs = torch.cat(list(islice(blocks, math.ceil(steps / BLOCK))))[:steps]
-    return Workload([[w.detach().clone() for w in weights]], inputs, config.sleep, alpha, beta)
+    return Workload(
+        [[w.detach().clone() for w in weights]], inputs, config.sleep, list(parameters.alpha), list(parameters.beta)
+    )
 
 
 def synthetic_workload(width: int, networks: int, spikes: int, steps: int) -> Workload:

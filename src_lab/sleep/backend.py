@@ -1,7 +1,7 @@
 """What every sleep backend is: a network asleep that advances by blocks of steps and writes what happened."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -32,7 +32,9 @@ class Parameters:
     bias_drive  per layer, what a bias of 1 adds to the potentials at every step, alpha_l kappa_{l-1}
     bias_rate   per layer, factor of f(b) in the change of a bias when its unit spikes; 0 where biases do not change
 
-    The last two are needed only where there are biases; `src_lab.sleep.bias` derives them.
+    steps       per layer, inc and dec where they differ from layer to layer, else `inc` and `dec` hold for all
+
+    `bias_drive` and `bias_rate` are needed only where there are biases; `src_lab.sleep.bias` derives them.
     """
 
     alpha: tuple[float, ...]
@@ -47,29 +49,39 @@ class Parameters:
     fixed: frozenset[int] = frozenset()
     bias_drive: tuple[float, ...] = ()
     bias_rate: tuple[float, ...] = ()
+    steps: tuple[tuple[float, float], ...] = ()
 
     @staticmethod
     def of(
-        config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], unit_rates: Sequence[float] = ()
+        config: SleepConfig,
+        alpha: Sequence[float],
+        beta: Sequence[float],
+        unit_rates: Sequence[float] = (),
+        steps: Sequence[tuple[float, float]] | None = None,
     ) -> "Parameters":
         """The numbers of `config`, with the gains and thresholds that a network sleeps with.
 
         unit_rates  kappa of what feeds each layer (`src_lab.sleep.bias`), for a network with biases
+        steps       inc and dec of each layer, where they are not those of `config` (`sleep.plasticity=relative`)
         """
+        if steps is None:
+            layers = len(alpha)
+            steps = list(zip(config.per_layer("inc", layers), config.per_layer("dec", layers), strict=True))
         fixed = frozenset(range(len(alpha))) - config.plastic_layers(len(alpha))
         chances = [min(1.0, rate) for rate in unit_rates]
-        changes = [config.inc * p - config.dec * (1 - p) for p in chances]
+        changes = [inc * p - dec * (1 - p) for p, (inc, dec) in zip(chances, steps, strict=False)]
         return Parameters(
             alpha=tuple(float(a) for a in alpha),
             beta=tuple(float(b) for b in beta),
             rule=config.rule,
-            inc=config.inc,
-            dec=config.dec,
+            inc=steps[0][0],
+            dec=steps[0][1],
             decay=config.decay,
             threshold=config.threshold,
             inhibition=config.inhibition,
             dc=config.dc,
             fixed=fixed,
+            steps=tuple(steps),
             bias_drive=tuple(float(a) * rate for a, rate in zip(alpha, unit_rates, strict=False)),
             bias_rate=tuple(
                 change if config.bias == "adapt" and layer not in fixed else 0.0 for layer, change in enumerate(changes)
@@ -78,7 +90,22 @@ class Parameters:
 
     def rates(self, layer: int) -> tuple[float, float]:
         """inc and dec of one layer: 0 where the weights do not change."""
-        return (0.0, 0.0) if layer in self.fixed else (self.inc, self.dec)
+        if layer in self.fixed:
+            return 0.0, 0.0
+        return self.steps[layer] if self.steps else (self.inc, self.dec)
+
+    def first_layer(self) -> "Parameters":
+        """The numbers of the first layer, as a network of its own: what it does depends on no later one."""
+        return replace(
+            self,
+            alpha=self.alpha[:1],
+            beta=self.beta[:1],
+            steps=self.steps[:1],
+            bias_drive=self.bias_drive[:1],
+            bias_rate=self.bias_rate[:1],
+            dc=self.dc if len(self.alpha) == 1 else 0.0,
+            fixed=self.fixed & {0},
+        )
 
 
 @dataclass

@@ -48,8 +48,14 @@ class SleepConfig:
     """Steps added for every task learned before the current one."""
     rule: Rule = setting("sigmoid", source="Python program; MATLAB program: tadros")
     """Factor f(w) of the plasticity rule, see `src_lab.sleep.rules`."""
-    inc: float = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
-    dec: float = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
+    inc: float | list[float] = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
+    dec: float | list[float] = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
+    """Size of a change where the presynaptic unit spiked, and where it did not: one number, or one per layer."""
+    plasticity: Literal["absolute", "relative"] = setting(
+        "absolute", source="both programs: absolute; relative: ours", later=True
+    )
+    """What `inc` and `dec` count: weight, or shares of a unit's mean input over the whole sleep, which mean the same in
+    networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
     decay: float = setting(0.999, within=UNIT_INTERVAL, unit="per step", source="both programs")
     """Share of the membrane potential kept from one step to the next; 0 is the memoryless form."""
     threshold: float = setting(1.0, within=FINITE, unit="potential", source="both programs")
@@ -81,8 +87,17 @@ class SleepConfig:
     """Factor on the input gains: one number, or one per layer."""
     beta_scale: float | list[float] = setting(1.0, within=FINITE, source="1 leaves the preset as it is")
     """Factor on `beta`: one number, or one per layer."""
-    scaling: Literal["fixed", "data"] = setting("fixed", source="Python program: fixed; MATLAB program: data")
-    """Where the gains come from: `alpha`, or the published data normalisation (`src_lab.sleep.scaling`)."""
+    scaling: Literal["fixed", "data", "target_rate"] = setting(
+        "fixed", source="Python program: fixed; MATLAB program: data; target_rate: ours"
+    )
+    """Where the gains come from: `alpha`, the published data normalisation (`src_lab.sleep.scaling`), or the network itself,
+    which is to spike at `target_rate` (`src_lab.sleep.calibration`; `alpha` and `beta` then have no effect)."""
+    target_rate: float | list[float] = setting(
+        0.01, within=Range(0, 0.5, above=True), unit="spikes per unit and step", source="ours", later=True
+    )
+    """Mean rate at which the units of a layer spike when sleep begins: one number, or one per layer."""
+    homeostasis: Literal["none", "outputs"] = setting("none", source="both programs: none; outputs: ours", later=True)
+    """What is levelled when the sleep is over: nothing, or the outputs' excitability (`src_lab.sleep.homeostasis`)."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
     dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
     backend: BackendName = setting("auto")
@@ -97,6 +112,20 @@ class SleepConfig:
 
     def __post_init__(self) -> None:
         check(self, "sleep")
+        if self.plasticity == "relative":
+            self._check_relative()
+
+    def _check_relative(self) -> None:
+        if self.scaling != "target_rate":
+            raise ConfigError(
+                f"sleep.plasticity=relative needs rates that are known: use sleep.scaling=target_rate, not {self.scaling}, "
+                "or sleep.plasticity=absolute"
+            )
+        if self.rule == "proportional":
+            raise ConfigError(
+                "sleep.plasticity=relative is not possible with sleep.rule=proportional, which changes no weight of 0: use "
+                "sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
+            )
 
     def steps(self, task: int) -> int:
         """Length of the sleep after task `task` (0 is the first): `iterations + task * bonus_iterations`."""
@@ -112,7 +141,9 @@ class SleepConfig:
         indices = range(layers)
         return frozenset({"all": indices, "hidden": indices[:-1], "output": indices[-1:]}[self.plastic])
 
-    def per_layer(self, key: Literal["alpha", "beta", "alpha_scale", "beta_scale"], layers: int) -> list[float]:
+    def per_layer(
+        self, key: Literal["alpha", "beta", "alpha_scale", "beta_scale", "inc", "dec", "target_rate"], layers: int
+    ) -> list[float]:
         """The setting `key` as one number per layer. Raises ConfigError when it has another length."""
         value = getattr(self, key)
         if not isinstance(value, list):

@@ -32,15 +32,15 @@ class Event(Reference):
         rows = spikes.nonzero().squeeze(1)
         if len(rows):
             if layer not in p.fixed:
-                self._learn(w, rows, active)
+                self._learn(layer, rows, active)
             self._adapt_bias(layer, spikes)
             v[rows] = 0
         return spikes
 
-    def _learn(self, w: Tensor, rows: Tensor, active: Tensor) -> None:
+    def _learn(self, layer: int, rows: Tensor, active: Tensor) -> None:
         """Change the rows of the units that spiked; `active` are the presynaptic units that did."""
-        p = self._parameters
+        w, (inc, dec) = self._weights[layer], self._parameters.rates(layer)
         before = w.index_select(0, rows)
-        rate = w.new_full((w.shape[1],), -p.dec)
-        rate[active] = p.inc
+        rate = w.new_full((w.shape[1],), -dec)
+        rate[active] = inc
         w.index_copy_(0, rows, before + rate * self._factor(before))

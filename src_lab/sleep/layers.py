@@ -41,6 +41,16 @@ class SleepingLayer(ABC):
     def write(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """Replace the weights in place, and the biases where they are given."""
 
+    def fed(self, states: Tensor) -> Tensor:
+        """What comes through poolings and changes of shape to the layer, given what the layer before sends, (n, ...)."""
+        for module in self.feed:
+            states = module(states)
+        return states
+
+    @abstractmethod
+    def sums(self, x: Tensor) -> Tensor:
+        """Weighted sums of all units, (n, *units), given what the layer is fed (n, ...)."""
+
     @abstractmethod
     def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """What each of the layer's units is fed, (inputs of a unit, positions), given what the layer is fed (1, ...);
@@ -73,6 +83,9 @@ class DenseLayer(SleepingLayer):
             self.module.weight.copy_(weight)
         if bias is not None and self.module.bias is not None:
             self.module.bias.copy_(bias)
+
+    def sums(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight().T
 
     def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         return x.reshape(-1, 1), (self.shape[0],)
@@ -115,6 +128,10 @@ class ConvLayer(SleepingLayer):
         self.module.weight.copy_(weight / self._factor(self.norm)[:, None, None, None])
         if bias is not None:
             self.norm.bias.copy_(bias - self._shift(self.norm))
+
+    def sums(self, x: Tensor) -> Tensor:
+        module = self.module
+        return nn.functional.conv2d(x, self.weight(), None, module.stride, module.padding, module.dilation)
 
     def columns(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         height, width = (

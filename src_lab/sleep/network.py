@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from itertools import islice
+from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,15 @@ from tqdm import tqdm
 from src_lab.settings import ConfigError
 from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, Record
 from src_lab.sleep.bias import sleeping_biases, unit_rates
+from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, level_outputs
 from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.scaling import gains, normalization_factors, thresholds
-from src_lab.sleep.simulate import SleepResult, start
+from src_lab.sleep.simulate import SleepResult, begin
 from src_lab.sleep.spatial import Spatial, is_spatial, require_auto, unit_shapes
-from src_lab.sleep.stimulus import spike_blocks
+from src_lab.sleep.stimulus import BLOCK, spike_blocks
 from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
 log = logging.getLogger(__name__)
@@ -69,6 +72,7 @@ def sleep(
     callback: Callable[[int, SleepState], None] | None = None,
     mean_image: Tensor | None = None,
     observe: Callable[[Record], None] | None = None,
+    outputs: Sequence[int] | None = None,
 ) -> SleepResult:
     """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
@@ -83,6 +87,7 @@ def sleep(
     callback    called with (step, state) every `config.record_every` steps (every 100 where that is null)
     mean_image  replaces the images' mean where one was carried along instead of old data
     observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
+    outputs     with `homeostasis=outputs`, those that have learned something and are levelled; all, if not given
 
     Weights, and biases that learn, are written when the whole sleep is over: an exception leaves the model as it was.
     Training flags, dtype and device stay. Returns what is new and the spikes per step and layer. Raises ConfigError for a
@@ -92,14 +97,14 @@ def sleep(
     units = _units(layers, images)
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
-    alpha, beta = gains_and_thresholds(model, layers, before, images, config)
-    rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
+    parameters = sleeping_parameters(model, layers, images, config, generator, mean_image)
     asleep: Backend
     if is_spatial(layers):
         require_auto(layers, backend)
-        asleep = Spatial(before, Parameters.of(config, alpha, beta, rates), biases, layers, images)
+        asleep = Spatial(before, parameters, biases, layers, images)
     else:
-        asleep = start(before, config, alpha, beta, backend, biases=biases, unit_rates=rates)
+        asleep = begin(before, parameters, backend, biases)
+    shown = _copied(generator)
     if observe is not None:
         asleep = _Observed(asleep, units, observe)
     trace = Record.empty(config.iterations, before)
@@ -117,7 +122,13 @@ def sleep(
         if biases is not None and shifted is not None and config.bias == "adapt":
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
-    _warn_if_silent(trace, slept, alpha, beta)
+    if config.homeostasis == "outputs":
+        noise = _first_steps(HOMEOSTASIS_STEPS, images, config, shown, mean_image)
+        level_outputs(model, layers[-1], noise, images, outputs)
+        after[-1] = layers[-1].weight()
+        if shifted is not None:
+            shifted[-1] = layers[-1].bias()
+    _warn_if_silent(trace, slept, parameters)
     return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
 
 
@@ -211,15 +222,45 @@ def _units(layers: Sequence[SleepingLayer], images: Tensor) -> list[int]:
     return [layer.shape[0] for layer in layers]
 
 
-def gains_and_thresholds(
-    model: nn.Module, layers: Sequence[SleepingLayer], weights: Sequence[Tensor], images: Tensor, config: SleepConfig
-) -> tuple[list[float], list[float]]:
-    """alpha and beta of each layer of `model`, as `config` says and, with `scaling=data`, as `images` excite it."""
-    factors = [1.0] * len(layers)
+def sleeping_parameters(
+    model: nn.Module,
+    layers: Sequence[SleepingLayer],
+    images: Tensor,
+    config: SleepConfig,
+    generator: torch.Generator,
+    mean_image: Tensor | None = None,
+) -> Parameters:
+    """Every number of a sleep: gains and thresholds as `config.scaling` has them, and what follows from these.
+
+    Draws nothing from `generator`: a calibration sees the steps that the sleep will see, from a copy of it.
+    """
+    biases = sleeping_biases(layers, config)
+    factors, steps = [1.0] * len(layers), None
     if config.scaling == "data":
         maxima = _activation_maxima(model, layers, images)
-        factors = normalization_factors([weight.max().item() for weight in weights], maxima)
-    return gains(config, factors), thresholds(config, len(layers))
+        factors = normalization_factors([layer.weight().max().item() for layer in layers], maxima)
+    beta = thresholds(config, len(layers))
+    if config.scaling == "target_rate":
+        noise = _first_steps(CALIBRATION_STEPS, images, config, _copied(generator), mean_image)
+        found = calibrate(layers, biases, noise, images, config)
+        factors = found.alpha
+        if config.plasticity == "relative":
+            steps = found.steps(config, gains(config, factors), beta)
+    alpha = gains(config, factors)
+    rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
+    return Parameters.of(config, alpha, beta, rates, steps)
+
+
+def _first_steps(
+    steps: int, images: Tensor, config: SleepConfig, generator: torch.Generator, mean_image: Tensor | None
+) -> Tensor:
+    """The first input spikes (steps, n_0) of a sleep whose noise `generator` draws."""
+    blocks = spike_blocks(images, config, generator, mean_image)
+    return torch.cat(list(islice(blocks, ceil(steps / BLOCK))))[:steps]
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    return torch.Generator(generator.device).set_state(generator.get_state())
 
 
 def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
@@ -249,8 +290,9 @@ def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images
     return maxima
 
 
-def _warn_if_silent(trace: Record, slept: int, alpha: Sequence[float], beta: Sequence[float]) -> None:
+def _warn_if_silent(trace: Record, slept: int, parameters: Parameters) -> None:
     """Say so when no hidden unit spiked (in a network of one layer: no unit), as such a sleep replays nothing."""
+    alpha, beta = parameters.alpha, parameters.beta
     hidden = max(1, len(alpha) - 1)
     if slept and not trace.spike_counts[:slept, :hidden].any():
         numbers = [", ".join(f"{value:.4g}" for value in values) for values in (trace.peaks.tolist(), alpha, beta)]

@@ -54,7 +54,8 @@ class Reference:
         write(record, layer, step, self._steps_done, v, spikes)
 
         if layer not in p.fixed:
-            rate = torch.where(presynaptic, w.new_tensor(p.inc), w.new_tensor(-p.dec))
+            inc, dec = p.rates(layer)
+            rate = torch.where(presynaptic, w.new_tensor(inc), w.new_tensor(-dec))
             torch.where(spikes[:, None], w + rate * self._factor(w), w, out=w)
         self._adapt_bias(layer, spikes)
         v[spikes] = 0

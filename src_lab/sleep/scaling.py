@@ -29,13 +29,18 @@ def normalization_factors(weight_maxima: Sequence[float], activation_maxima: Seq
 
 
 def gains(config: SleepConfig, factors: Sequence[float]) -> list[float]:
-    """alpha of each layer: `alpha_scale` times the fixed `alpha` or, with `scaling=data`, times the layer's factor."""
+    """alpha of each layer: `alpha_scale` times the fixed `alpha` or, with any other `scaling`, times the layer's factor."""
     layers = len(factors)
-    base = factors if config.scaling == "data" else config.per_layer("alpha", layers)
+    base = config.per_layer("alpha", layers) if config.scaling == "fixed" else factors
     return [scale * value for scale, value in zip(config.per_layer("alpha_scale", layers), base, strict=True)]
 
 
 def thresholds(config: SleepConfig, layers: int) -> list[float]:
-    """beta of each layer times `beta_scale`. Without bias, dc and inhibition only beta / alpha matters."""
+    """beta of each layer times `beta_scale`; 1 in place of beta with `scaling=target_rate`, whose gains have it in them.
+
+    Without bias, dc and inhibition only beta / alpha matters.
+    """
     scales = config.per_layer("beta_scale", layers)
+    if config.scaling == "target_rate":
+        return scales
     return [scale * value for scale, value in zip(scales, config.per_layer("beta", layers), strict=True)]

@@ -102,8 +102,12 @@ def start(
     unit_rates: Sequence[float] = (),
 ) -> Backend:
     """A network put to sleep on the named backend, potentials at zero, ready to `advance`; arguments as of `simulate`."""
-    name = choose(backend, weights[0].device)
-    return BACKENDS[name](weights, Parameters.of(config, alpha, beta, unit_rates), biases)
+    return begin(weights, Parameters.of(config, alpha, beta, unit_rates), backend, biases)
+
+
+def begin(weights: Sequence[Tensor], parameters: Parameters, backend: str, biases: Biases | None = None) -> Backend:
+    """`start`, given every number of the sleep."""
+    return BACKENDS[choose(backend, weights[0].device)](weights, parameters, biases)
 
 
 def choose(backend: str, device: torch.device) -> str:

@@ -49,7 +49,7 @@ def unit_shapes(layers: Sequence[SleepingLayer], images: Tensor) -> list[tuple[i
     for layer in layers:
         given = tuple(states.shape[1:])
         try:
-            states = _fed(layer, states)
+            states = layer.fed(states)
             wanted = layer.shape[1] if not isinstance(layer, ConvLayer) else None
             if (states.numel() != wanted) if wanted else (states.ndim != 4 or states.shape[1] != layer.shape[1]):
                 raise RuntimeError
@@ -85,7 +85,7 @@ class Spatial(Reference):
     def _step_layer(self, layer: int, step: int, presynaptic: Tensor, record: Record) -> Tensor:
         p, w = self._parameters, self._weights[layer]
         source = self._shapes[layer - 1] if layer else self._image_shape
-        columns, _ = self._layers[layer].columns(_fed(self._layers[layer], presynaptic.view(1, *source).double()))
+        columns, _ = self._layers[layer].columns(self._layers[layer].fed(presynaptic.view(1, *source).double()))
         impulse = p.alpha[layer] * (w.flatten(1).double() @ columns).to(w.dtype)
         impulse -= p.inhibition * mean(impulse)
         v = self._potentials[layer].view_as(impulse)  # (channels, positions)
@@ -97,27 +97,21 @@ class Spatial(Reference):
         write(record, layer, step, self._steps_done, v.flatten(), spikes.flatten())
         if spikes.any():
             if layer not in p.fixed:
-                self._learn(w, spikes.double(), columns)
+                self._learn(layer, spikes.double(), columns)
             self._adapt_shared_bias(layer, spikes)
             v[spikes] = 0
         return spikes.flatten()
 
-    def _learn(self, w: Tensor, spikes: Tensor, columns: Tensor) -> None:
+    def _learn(self, layer: int, spikes: Tensor, columns: Tensor) -> None:
         """Change the weights by the rule's mean over positions, `spikes` (channels, positions)."""
-        p = self._parameters
+        inc, dec = self._parameters.rates(layer)
         together = spikes @ columns.T / spikes.shape[1]
         alone = spikes.mean(dim=1, keepdim=True) - together
-        rate = (p.inc * together - p.dec * alone).to(w.dtype)
+        w = self._weights[layer]
+        rate = (inc * together - dec * alone).to(w.dtype)
         w += rate.view_as(w) * self._factor(w)
 
     def _adapt_shared_bias(self, layer: int, spikes: Tensor) -> None:
         b = self._biases[layer]
         if b is not None and self._parameters.bias_rate[layer]:
             b += spikes.to(b.dtype).mean(dim=1) * self._parameters.bias_rate[layer] * self._factor(b)
-
-
-def _fed(layer: SleepingLayer, states: Tensor) -> Tensor:
-    """What comes through poolings and changes of shape to `layer`."""
-    for module in layer.feed:
-        states = module(states)
-    return states

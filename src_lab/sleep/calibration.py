@@ -1,0 +1,139 @@
+"""Thresholds from the network itself (`sleep.scaling=target_rate`), and changes of weights as shares of its activity.
+
+Without leak a unit that adds up the input I(t) and starts anew from 0 when it reaches its threshold spikes mean(I) g / theta
+times a step: only the ratio of gain g = alpha to threshold theta matters, and every layer has one ratio at which its units
+spike, on average, `target_rate` times a step. It is found layer by layer, from the first, by bisection over g: the layer,
+with its leak, inhibition, biases and all, is fed CALIBRATION_STEPS steps of the very stimulus that it will sleep to, weights
+held, and its spikes feed the next. No labels, no old data, nothing that the sleep itself does not see.
+
+`sleep.plasticity=relative` measures `inc` and `dec` in what the noise makes of them. With p_j the share of steps at which
+presynaptic unit j spikes in the calibration, one spike of a unit changes the mean input that the same noise causes later by
+
+    + inc_l f sum_j p_j^2   - dec_l f sum_j p_j (1 - p_j)
+
+and in a sleep of T steps a unit of mean input I spikes T I g / theta times. So that the sleep takes away the share `dec` of
+I, and adds the share `inc`, to first order, whatever the width, the weights' size, the rate and the length of the sleep:
+
+    inc_l = inc theta / (g T f(0) sum_j p_j^2)        dec_l = dec theta / (g T f(0) sum_j p_j (1 - p_j))
+
+Source: ours; thresholds from firing rates are an old idea of network conversion (Diehl et al. 2015), the shares are new.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from src_lab.settings import ConfigError
+from src_lab.sleep.backend import Biases
+from src_lab.sleep.bias import unit_rates
+from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.layers import SleepingLayer
+from src_lab.sleep.rules import RULES
+
+CALIBRATION_STEPS = 200
+BISECTIONS = 30
+WIDEST = 1e9
+"""Between a gain at which no unit ever spikes and WIDEST times it, the bisection looks."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration found, per layer.
+
+    alpha    input gain, for a threshold multiplier of 1
+    shared   sum_j p_j^2 over the inputs of a unit, the mean over positions in a convolution
+    unshared sum_j p_j (1 - p_j)
+    """
+
+    alpha: list[float]
+    shared: list[float]
+    unshared: list[float]
+
+    def steps(self, config: SleepConfig, alpha: Sequence[float], beta: Sequence[float]) -> list[tuple[float, float]]:
+        """inc_l and dec_l of each layer for a sleep of `config.iterations` steps with these gains and thresholds."""
+        neutral = float(RULES[config.rule](torch.zeros(1, dtype=torch.float64)))
+        inc, dec = config.per_layer("inc", len(alpha)), config.per_layer("dec", len(alpha))
+        found = []
+        for layer, (gain, multiplier) in enumerate(zip(alpha, beta, strict=True)):
+            unit = config.threshold * multiplier / (gain * max(1, config.iterations) * neutral)
+            found.append((inc[layer] * unit / self.shared[layer], dec[layer] * unit / self.unshared[layer]))
+        return found
+
+
+def calibrate(
+    layers: Sequence[SleepingLayer], biases: Biases | None, stimulus: Tensor, images: Tensor, config: SleepConfig
+) -> Calibration:
+    """Gains at which each layer spikes `config.target_rate` times per unit and step on `stimulus` (T, n_0).
+
+    images  (n, ...), for the shape that a convolution needs and, with biases, the stimulus' mean brightness
+
+    Raises ConfigError for a layer that no gain brings to its rate.
+    """
+    targets = config.per_layer("target_rate", len(layers))
+    found = Calibration([], [], [])
+    spikes = stimulus.view(len(stimulus), *images.shape[1:])
+    for index, layer in enumerate(layers):
+        weight = layer.weight()
+        states = layer.fed(spikes.to(weight))
+        shared, unshared = _overlaps(layer, states)
+        drive = layer.sums(states)
+        if config.inhibition:
+            drive -= config.inhibition * drive.flatten(1).mean(dim=1).view(-1, *[1] * (drive.ndim - 1))
+        bias = None if biases is None else biases[index]
+        if bias is not None:
+            kappa = unit_rates(config, [*found.alpha, 1.0], [1.0] * (index + 1), images)[-1]
+            drive += kappa * bias.view(-1, *[1] * (drive.ndim - 2))
+        dc = config.dc if index == len(layers) - 1 else 0.0
+        gain = _gain(drive, targets[index], dc, config, layer.name)
+        found.alpha.append(gain)
+        found.shared.append(shared)
+        found.unshared.append(unshared)
+        spikes = _spikes(drive, gain, dc, config)
+    return found
+
+
+def _overlaps(layer: SleepingLayer, states: Tensor) -> tuple[float, float]:
+    """sum_j p_j^2 and sum_j p_j (1 - p_j)."""
+    inputs, _ = layer.columns(states.double().mean(dim=0, keepdim=True))
+    shared = float(inputs.square().sum(dim=0).mean())
+    return shared, float(inputs.sum(dim=0).mean()) - shared
+
+
+def _gain(drive: Tensor, target: float, dc: float, config: SleepConfig, name: str) -> float:
+    """The largest gain, to 10 digits, at which no more than `target` of the units spike per step."""
+    highest = float(drive.clamp(min=0).sum(dim=0).max())
+    low = config.threshold / highest if highest > 0 and config.threshold > 0 else 0.0
+    if not low or not math.isfinite(low):
+        raise ConfigError(
+            f"sleep.scaling=target_rate found nothing that excites layer {name}: raise sleep.max_rate_hz, or set "
+            "sleep.scaling=fixed and sleep.alpha"
+        )
+    low, high = low / 2, low * WIDEST
+    reachable = _rate(drive, high, dc, config)
+    if reachable < target or _rate(drive, low, dc, config) > target:
+        raise ConfigError(
+            f"sleep.target_rate={target:g} cannot be reached in layer {name}: its units spike at most {reachable:.3g} times "
+            f"a step on this stimulus; e.g. sleep.target_rate={max(reachable / 5, 1e-6):.2g}"
+        )
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if _rate(drive, middle, dc, config) > target else (middle, high)
+    return low
+
+
+def _rate(drive: Tensor, gain: float, dc: float, config: SleepConfig) -> float:
+    return float(_spikes(drive, gain, dc, config).double().mean())
+
+
+def _spikes(drive: Tensor, gain: float, dc: float, config: SleepConfig) -> Tensor:
+    """Spikes (T, units ...) of a layer that is driven by `drive` and learns nothing."""
+    v = torch.zeros_like(drive[0])
+    spikes = torch.zeros_like(drive, dtype=torch.bool)
+    for step, impulse in enumerate(drive):
+        v.mul_(config.decay).add_(impulse, alpha=gain).add_(dc)
+        torch.ge(v, config.threshold, out=spikes[step])
+        v[spikes[step]] = 0
+    return spikes

@@ -1,0 +1,67 @@
+"""Homeostasis of the outputs, at the end of a sleep (`sleep.homeostasis=outputs`): no output is more excitable than another.
+
+The noise that drives sleep is shown to the network once more, as images and without spikes. What output k answers to it,
+z_k, tells how excitable it is, not what it knows: the newest classes' outputs answer most. With mean mu_k and standard
+deviation sd_k over HOMEOSTASIS_STEPS steps, and s the mean sd, each output's weights become such that it answers
+
+    z'_k = s (z_k - mu_k) / sd_k
+
+The factor scales the output's weights, and its bias where there is one. The shift goes into the bias; without one, into the
+weights, along the mean activity h of what feeds them, w_k -= mu_k h / (h . h): the smallest change that takes away the mean
+answer. Source: ours; synaptic scaling in sleep (Tononi and Cirelli 2006, doi 10.1016/j.smrv.2005.05.002) is the idea.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src_lab.sleep.layers import SleepingLayer
+
+HOMEOSTASIS_STEPS = 1000
+
+
+def level_outputs(
+    model: nn.Module, last: SleepingLayer, stimulus: Tensor, images: Tensor, outputs: Sequence[int] | None = None
+) -> None:
+    """Give the outputs of `model` equal mean and spread on the noise `stimulus` (T, n_0), in place.
+
+    last     the model's last layer of weights
+    images   (n, ...) that shaped the noise, which is made as bright, on average, as they are
+    outputs  those that have been learned; the others are left alone. None is all of them
+    """
+    weight, bias = last.weight(), last.bias()
+    shown = stimulus.view(len(stimulus), *images.shape[1:]).to(weight)
+    brightness = float(shown.mean())
+    if not brightness:
+        return
+    feed = _feed(model, last, shown * (float(images.double().mean()) / brightness)).double()
+    chosen = torch.arange(len(weight)) if outputs is None else torch.tensor(sorted(outputs))
+    old, h = weight.double()[chosen], feed.mean(dim=0)
+    mu = old @ h
+    if bias is not None:
+        mu = mu + bias.double()[chosen]
+    else:
+        old = old - torch.outer(mu, h) / h.dot(h).clamp(min=torch.finfo(torch.float64).tiny)
+    sd = (feed @ old.T).std(dim=0, correction=0)
+    factor = torch.where(sd > 0, sd.mean() / sd, 1.0)
+    weight[chosen] = (old * factor[:, None]).to(weight)
+    if bias is not None:
+        bias[chosen] = ((bias.double()[chosen] - mu) * factor).to(bias)
+    last.write(weight, bias)
+
+
+def _feed(model: nn.Module, last: SleepingLayer, shown: Tensor) -> Tensor:
+    """What feeds the last layer of weights, (n, n_in), in evaluation mode."""
+    seen: list[Tensor] = []
+    hook = last.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(shown)
+    finally:
+        hook.remove()
+        for module, flag in training.items():
+            module.training = flag
+    return seen[0].flatten(1)
