@@ -7,12 +7,13 @@ YAML files hold the values, the dataclasses here and in the rooms that use them 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -32,6 +33,7 @@ from src_lab.sleep.scaling import gains, thresholds
 from src_lab.sleep.simulate import choose
 from src_lab.training import DivergedError, TrainConfig
 
+CONF = Path(__file__).parents[1] / "conf"
 NOT_IDENTITY = ("name", "seed", "force", "cache", "cache_gb", "analysis", "keep_networks")
 """Top-level keys that do not change what a run computes, or that its folder's name says anyway (the seed)."""
 
@@ -105,6 +107,15 @@ def parse(raw: DictConfig | Mapping[str, Any], *, here: bool = True) -> RunConfi
     config = RunConfig(**{**vars(build(RunConfig, shared)), **own})
     _check_together(config, here)
     return config
+
+
+def composed(overrides: Sequence[str]) -> RunConfig:
+    """The run that `python run.py` makes of these overrides. Raises ConfigError. Not for several threads at once."""
+    try:
+        with initialize_config_dir(str(CONF)):
+            return parse(compose("config", overrides=list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error) or str(error)) from error
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -1,66 +1,33 @@
-"""Published results against ours: what to run, the runs themselves, and the page that sets both side by side."""
+"""Published results against ours: the runs, their ledger, and the page that sets both side by side.
 
-import csv
-import fnmatch
+The page is made from the ledger alone (docs/results/reproduction/runs.csv), which is committed; the folders of runs are not.
+"""
+
+import functools
 import logging
 import multiprocessing
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
-from hydra import compose, initialize_config_dir
 from pandas import DataFrame
 from tqdm import tqdm
 
-from src_lab.config import RunConfig, explain, parse
+from src_lab.config import composed, explain
+from src_lab.cost import missing_line
 from src_lab.experiment import ensure
-from src_lab.results import finished
+from src_lab.ledger import Ledger, Row, day_of, number
+from src_lab.results import finished, read_results
 from src_lab.settings import ConfigError
 from src_lab.tables import to_markdown
+from src_lab.targets import ALIKE, Target
 
-CONF = Path(__file__).parents[1] / "conf"
-COLUMNS = ("name", "section", "overrides", "metric", "published", "spread", "n", "source", "tolerance", "seeds", "needs")
-
-ALIKE = ("threads=1", "evaluate=final")
-"""Sums of PyTorch depend on the number of threads: with one, runs side by side give the same numbers as alone. The published
-figures are final accuracies, so nothing else is measured."""
+SECONDS = ("train_cpu_seconds", "sleep_cpu_seconds", "total_cpu_seconds")
 
 Mark = Literal["agrees", "differs", "no figure", "incomplete", "not run"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A line of `tests/targets.csv`.
-
-    name        what `scripts/reproduce.py NAME` calls it
-    overrides   what follows `python run.py`, without a seed
-    metric      `final`: test accuracy over all tasks in the end; `task_K`: on task K
-    published   percent, or None where the source shows a picture only; `spread` its standard deviation, `n` its runs
-    tolerance   points between the two means that still count as agreement
-    seeds       ours, from 0
-    needs       what is needed to run it and is not in the package, as shown to who lacks it; empty for nothing
-    """
-
-    name: str
-    section: str
-    overrides: str
-    metric: str
-    published: float | None
-    spread: float | None
-    n: int | None
-    source: str
-    tolerance: float
-    seeds: int
-    needs: str
-
-    @property
-    def command(self) -> str:
-        """Runs every seed."""
-        return f"python run.py -m {self.overrides} seed='range(0,{self.seeds})' {' '.join(ALIKE)}"
 
 
 @dataclass(frozen=True)
@@ -79,84 +46,109 @@ class Ours:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
 
-def read_targets(path: Path) -> list[Target]:
-    """Every target of the file. Raises ConfigError, naming the line, for one that cannot be used."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ConfigError(f"{path}: the columns are {reader.fieldnames}: they must be {','.join(COLUMNS)}")
-        targets = [_target(row, f"{path}:{reader.line_num}") for row in reader]
-    twice = sorted({one.name for one in targets if sum(other.name == one.name for other in targets) > 1})
-    if twice:
-        raise ConfigError(f"{path}: the name {twice[0]} stands twice: give every line its own")
-    return targets
+def ledger_at(path: Path) -> Ledger:
+    """The ledger of runs: what a target asks of them, percent in the end over all tasks and on each, and CPU seconds."""
+    columns = ("run_id", "overrides", "seed", "final", *SECONDS, "commit", "torch", "date")
+    return Ledger(path, "run_id", columns, ("run_id", "overrides", "seed", "final"), ("seed", "final", *SECONDS), "task_")
 
 
-def _target(row: Mapping[str, str], where: str) -> Target:
-    try:
-        return Target(
-            **{key: row[key] for key in ("name", "section", "overrides", "metric", "source", "needs")},
-            published=float(row["published"]) if row["published"] else None,
-            spread=float(row["spread"]) if row["spread"] else None,
-            n=int(row["n"]) if row["n"] else None,
-            tolerance=float(row["tolerance"] or 0),
-            seeds=int(row["seeds"]),
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}: published, spread and tolerance are numbers, n and seeds whole ones") from None
+@functools.cache
+def run_ids(overrides: str, seeds: int) -> tuple[str, ...]:
+    """What the runs of a target are called, seed by seed. Raises ConfigError."""
+    first = composed([*overrides.split(), "seed=0", *ALIKE])
+    return tuple(replace(first, seed=seed).run_id for seed in range(seeds))
 
 
-def select(targets: Sequence[Target], names: Sequence[str]) -> list[Target]:
-    """The targets that `names` (shell patterns) name, all without names. Raises ConfigError for a name without target."""
-    for name in names:
-        if not any(fnmatch.fnmatch(target.name, name) for target in targets):
-            known = ", ".join(target.name for target in targets)
-            raise ConfigError(f"{name} is no target: allowed are patterns like mnist-* of {known}")
-    return [one for one in targets if not names or any(fnmatch.fnmatch(one.name, name) for name in names)]
+def planned(targets: Iterable[Target]) -> dict[str, tuple[str, int]]:
+    """The runs of the targets: what they are called, overrides and seed. Those that cannot be configured are left out."""
+    plan: dict[str, tuple[str, int]] = {}
+    for overrides, seeds in dict.fromkeys((one.overrides, one.seeds) for one in targets):
+        try:
+            ids = run_ids(overrides, seeds)
+        except ConfigError:  # `found` says why
+            continue
+        plan |= {run_id: (overrides, seed) for seed, run_id in enumerate(ids)}
+    return plan
 
 
-def configured(overrides: str, seed: int) -> RunConfig:
-    """The run of one seed. Raises ConfigError."""
-    with initialize_config_dir(str(CONF)):
-        return parse(compose("config", overrides=[*overrides.split(), f"seed={seed}", *ALIKE]))
+def pick_up(targets: Iterable[Target], folder: Path, ledger: Ledger) -> None:
+    """Add to the ledger what has finished below `folder` and is not in it."""
+    known = ledger.rows()
+    rows = (_row(folder / name, *run) for name, run in planned(targets).items() if name not in known)
+    ledger.add([row for row in rows if row])
 
 
-def run_all(targets: Sequence[Target], folder: Path, processes: int) -> list[str]:
-    """Run every seed of every target that needs nothing that is not here; returns a line for each run that failed."""
-    runs = dict.fromkeys((one.overrides, seed) for one in targets if not one.needs for seed in range(one.seeds))
+def run_all(targets: Sequence[Target], folder: Path, processes: int, ledger: Ledger) -> list[str]:
+    """Run what is not in the ledger of every target that needs nothing that is not here, and add each run as it finishes.
+
+    Returns a line for each run that failed, and for each target that cannot be configured.
+    """
+    runnable = [one for one in targets if not one.needs]
+    known = ledger.rows()
+    problems = {one.overrides: found(one, known).problem for one in runnable}
+    failed = [f"{overrides}: {problem}" for overrides, problem in problems.items() if problem]
+    missing = {run: name for name, run in planned(runnable).items() if name not in known}
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        started = [pool.submit(run, overrides, seed, folder) for overrides, seed in runs]
-        return [line for each in tqdm(started, "runs", disable=None) if (line := each.result())]
+        started = {pool.submit(run, *each, folder): each for each in missing}
+        for done in tqdm(as_completed(started), "runs", len(started), disable=None):
+            if problem := done.result():
+                failed.append(problem)
+            elif row := _row(folder / missing[started[done]], *started[done]):
+                ledger.add([row])
+    return failed
 
 
 def run(overrides: str, seed: int, folder: Path) -> str:
     """Run one seed unless it has run; returns what went wrong, or nothing."""
     logging.basicConfig(level=logging.WARNING)
     try:
-        config = configured(overrides, seed)
+        config = composed([*overrides.split(), f"seed={seed}", *ALIKE])
         ensure(config, folder / config.run_id)
     except Exception as error:  # one failed run must not stop the others
         return f"{overrides} seed={seed}: {explain(error) or repr(error)}"
     return ""
 
 
-def found(target: Target, folder: Path) -> Ours:
-    """What the finished runs of `target` below `folder` gave."""
-    values = []
+def found(target: Target, rows: Mapping[str, Row]) -> Ours:
+    """What the runs of `target` among the rows of the ledger gave."""
     try:
-        for seed in range(target.seeds):
-            run = folder / configured(target.overrides, seed).run_id
-            if finished(run) is not None:
-                values.append(_measured(run, target.metric))
+        own = [rows[name] for name in run_ids(target.overrides, target.seeds) if name in rows]
     except ConfigError as error:
         return Ours((), str(error))
+    values = [number(row, target.metric) for row in own]
+    if any(value != value for value in values):
+        return Ours((), f"the ledger's runs have no {target.metric}")
     return Ours(tuple(values))
 
 
-def _measured(run: Path, metric: str) -> float:
-    table = pd.read_csv(run / "results.csv")
-    column = "Task All" if metric == "final" else metric.replace("task_", "Task ")
-    return float(table[column].iloc[-1])
+def _row(folder: Path, overrides: str, seed: int) -> dict[str, object] | None:
+    """The finished run in `folder` as a row of the ledger, or None."""
+    metrics = finished(folder)
+    if metrics is None:
+        return None
+    last = read_results(folder).iloc[-1]
+    tasks = {str(name).replace("Task ", "task_"): value for name, value in last.items() if str(name).startswith("Task ")}
+    cpu = {name: round(metrics["cpu_seconds"][name.partition("_")[0]], 2) for name in SECONDS}
+    about = {
+        "commit": metrics.get("git_commit"),
+        "torch": metrics["versions"]["torch"],
+        "date": day_of(folder / "metrics.json"),
+    }
+    named = {"run_id": metrics["run_id"], "overrides": overrides, "seed": seed, "final": tasks.pop("task_All")}
+    return named | cpu | about | tasks
+
+
+def missing(targets: Iterable[Target], ledger: Ledger) -> list[str]:
+    """Per section, how many runs are missing that need nothing that is not here, and what they will take."""
+    rows, sections = ledger.rows(), {one.overrides: one.section for one in targets}
+    done = [
+        ((row["overrides"], sections.get(row["overrides"], "")), number(row, "total_cpu_seconds")) for row in rows.values()
+    ]
+    plan = planned(one for one in targets if not one.needs)
+    wanted = [(run[0], sections[run[0]]) for name, run in plan.items() if name not in rows]
+    return [
+        missing_line(each, [one for one in wanted if one[1] == each], done) for each in dict.fromkeys(s for _, s in wanted)
+    ]
 
 
 def mark(target: Target, ours: Ours) -> Mark:
@@ -187,16 +179,21 @@ def table(results: Sequence[tuple[Target, Ours]]) -> DataFrame:
     return DataFrame(rows)
 
 
-def page(results: Sequence[tuple[Target, Ours]], notes: str) -> str:
-    """REPRODUCTION.md: a table per section, and `notes` on what differs from the sources."""
+def page(results: Sequence[tuple[Target, Ours]], notes: str, uncounted: int = 0) -> str:
+    """REPRODUCTION.md: a table per section, and `notes` on what differs from the sources.
+
+    `uncounted` runs of the ledger belong to no target.
+    """
     marks = [mark(*result) for result in results]
     counts = ", ".join(f"{marks.count(each)} {each}" for each in dict.fromkeys(marks))
     sections = dict.fromkeys(target.section for target, _ in results)
     parts = [
         "# Published results and ours",
-        "Made by `python scripts/reproduce.py` from the runs it made; not to be edited by hand. Test accuracy in percent, "
+        "Made by `python scripts/reproduce.py` from the runs it made (docs/results/reproduction/runs.csv); not to be "
+        "edited by hand. Test accuracy in percent, "
         "mean ± sd over seeds (n). *agrees*: the means differ by no more than the tolerance, in points, of "
-        f"`tests/targets.csv`. Of {len(results)} figures: {counts}.",
+        f"`tests/targets.csv`. Of {len(results)} figures: {counts}."
+        + (f" Runs in the ledger whose settings have changed since do not count: {uncounted}." if uncounted else ""),
     ]
     for section in sections:
         own = table([(target, ours) for target, ours in results if target.section == section])

@@ -196,12 +196,18 @@ def discard(folder: Path) -> None:
 
 
 def git_commit() -> str | None:
-    """Commit of the source tree that runs, with `+` when it has uncommitted changes; None outside a checkout."""
+    """Commit of the source tree that runs, with `+` when it has uncommitted changes; None outside a checkout.
+
+    Changes in docs/ are none: runs are noted there as they finish (`src_lab.ledger`).
+    """
     here = Path(__file__).parent
     try:
         head, changes = (
             subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            for command in (
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs"],
+            )
         )
     except (OSError, subprocess.CalledProcessError):
         return None

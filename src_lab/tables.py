@@ -92,12 +92,12 @@ def readable(summary: DataFrame, groups: Sequence[str]) -> DataFrame:
         table[f"{title}, 95 % CI"] = [_interval(*pair) for pair in zip(low, high, strict=True)]
     for name in STORED:
         if name in summary and (summary[name] > 0).any():
-            table[name.replace("_", " ")] = summary[name].map(_count)
+            table[name.replace("_", " ")] = summary[name].map(count)
     table["time (s)"] = summary["total_seconds"].map(lambda seconds: NOT_MEASURED if isna(seconds) else f"{seconds:.1f}")
     return table[[name for name in table if (table[name] != "").any()]]
 
 
-def _count(number: float) -> str:
+def count(number: float) -> str:
     """ "19.2M", "100", or that it is not known."""
     if isna(number):
         return NOT_MEASURED
