@@ -51,11 +51,6 @@ class SleepConfig:
     inc: float | list[float] = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
     dec: float | list[float] = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
     """Size of a change where the presynaptic unit spiked, and where it did not: one number, or one per layer."""
-    plasticity: Literal["absolute", "relative"] = setting(
-        "absolute", source="both programs: absolute; relative: ours", later=True
-    )
-    """What `inc` and `dec` count: weight, or shares of a unit's mean input over the whole sleep, which mean the same in
-    networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
     decay: float = setting(0.999, within=UNIT_INTERVAL, unit="per step", source="both programs")
     """Share of the membrane potential kept from one step to the next; 0 is the memoryless form."""
     threshold: float = setting(1.0, within=FINITE, unit="potential", source="both programs")
@@ -75,6 +70,11 @@ class SleepConfig:
     )
     """What the biases of a network that has them do asleep (`src_lab.sleep.bias`): drive its units, drive and learn, or
     nothing."""
+    plasticity: Literal["absolute", "relative"] = setting(
+        "absolute", source="both programs: absolute; relative: ours", later=True
+    )
+    """What `inc` and `dec` count: weight, or shares of a unit's mean input over the whole sleep, which mean the same in
+    networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )

@@ -1,0 +1,182 @@
+"""Thresholds from firing rates, and changes as shares of what the noise makes units receive."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from src_lab.settings import ConfigError
+from src_lab.sleep import SleepConfig, StimulusConfig, simulate, sleep
+from src_lab.sleep.bias import unit_rates
+from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
+from src_lab.sleep.chain import find_layers
+from src_lab.sleep.network import sleeping_parameters
+
+ALWAYS = StimulusConfig(mask="none")
+
+
+def config(**changes: object) -> SleepConfig:
+    base = {"scaling": "target_rate", "rule": "sigmoid", "inc": 0.0, "dec": 0.0, "iterations": CALIBRATION_STEPS}
+    return SleepConfig(**(base | changes))  # type: ignore[arg-type]
+
+
+def network(*sizes: int, seed: int = 0, bias: bool = False, scale: float = 1.0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    modules: list[nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        modules += [nn.Linear(n_in, n_out, bias=bias), nn.ReLU()]
+    made = nn.Sequential(*modules[:-1])
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(scale)
+    return made.eval()
+
+
+def noise(inputs: int, steps: int = CALIBRATION_STEPS) -> torch.Tensor:
+    return torch.rand(steps, inputs, generator=torch.Generator().manual_seed(1)) < 0.15
+
+
+def calibrated(model: nn.Module, settings: SleepConfig, inputs: int = 30) -> tuple[list[float], list[float]]:
+    """alpha, and the rates at which the layers then spike when they sleep to what they were calibrated with."""
+    layers = find_layers(model)
+    biases = [layer.bias() for layer in layers]
+    biased = biases if biases[0] is not None else None
+    images = torch.full((2, inputs), 0.15)
+    alpha = calibrate(layers, biased, noise(inputs), images, settings).alpha
+    rates = [1.0] * len(layers)
+    if biased is not None:
+        rates = unit_rates(settings, alpha, [1.0] * len(layers), images)
+    asleep = simulate(
+        [layer.weight() for layer in layers],
+        noise(inputs),
+        settings,
+        alpha=alpha,
+        beta=[1.0] * len(layers),
+        record=["spike_counts"],
+        biases=biased,
+        unit_rates=rates,
+    )
+    assert asleep.spike_counts is not None
+    units = torch.tensor([layer.shape[0] for layer in layers])
+    return alpha, (asleep.spike_counts.double().mean(dim=0) / units).tolist()
+
+
+def test_the_gain_of_one_unit_by_hand() -> None:
+    """An input of 0.5 at every step and a rate of 1/4: the threshold 1 may be reached in 4 steps, not in 3."""
+    unit = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(unit.weight, 0.5)
+    found = calibrate(
+        find_layers(unit), None, torch.ones(200, 1, dtype=torch.bool), torch.ones(1, 1), config(target_rate=0.25, decay=1.0)
+    )
+    assert found.alpha[0] == pytest.approx(1 / (3 * 0.5), rel=1e-6)
+    assert found.alpha[0] < 1 / (3 * 0.5)
+    assert (found.shared[0], found.unshared[0]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("sizes", [(30, 200), (30, 60, 10), (30, 300, 40, 120, 10)], ids=str)
+@pytest.mark.parametrize("target", [0.005, 0.05])
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_layer_spikes_at_the_rate_asked_for(sizes: tuple[int, ...], target: float, bias: bool) -> None:
+    _, rates = calibrated(network(*sizes, bias=bias), config(target_rate=target))
+    for rate, units in zip(rates, sizes[1:], strict=True):
+        assert rate == pytest.approx(target, rel=0.02, abs=3 / (units * CALIBRATION_STEPS))
+
+
+@pytest.mark.parametrize("changes", [{"inhibition": 0.7}, {"dc": 0.01}, {"decay": 0.0}, {"threshold": 3.0}], ids=str)
+def test_what_else_drives_a_unit_is_counted_in(changes: dict[str, float]) -> None:
+    _, rates = calibrated(network(30, 100, 100), config(target_rate=0.02, **changes))
+    assert rates == pytest.approx([0.02, 0.02], rel=0.05)
+
+
+def test_rates_may_differ_from_layer_to_layer() -> None:
+    _, rates = calibrated(network(30, 200, 100), config(target_rate=[0.005, 0.04]))
+    assert rates == pytest.approx([0.005, 0.04], rel=0.05)
+
+
+def test_the_size_of_the_weights_does_not_matter() -> None:
+    small, large = network(30, 100, 100), network(30, 100, 100, scale=16.0)
+    (a, rates_a), (b, rates_b) = (calibrated(each, config()) for each in (small, large))
+    assert b == pytest.approx([gain / 16 for gain in a], rel=1e-6)
+    assert rates_a == rates_b
+
+
+def asleep(model: nn.Module, **changes: object) -> nn.Module:
+    sleep(
+        model,
+        torch.full((3, 30), 0.8),
+        config(stimulus=ALWAYS, max_rate_hz=100.0, plasticity="relative", target_rate=0.02, **changes),
+        generator=torch.Generator().manual_seed(3),
+    )
+    return model
+
+
+def mean_input(model: nn.Sequential) -> torch.Tensor:
+    """Summed positive mean input of the first layer's units under the noise, whose pixels are alike."""
+    return (model[0].weight.detach().sum(dim=1)).clamp(min=0).sum()
+
+
+@pytest.mark.parametrize("width", [50, 400])
+@pytest.mark.parametrize("steps", [500, 2000])
+@pytest.mark.parametrize(("key", "sign"), [("inc", 1), ("dec", -1)])
+def test_a_relative_change_is_the_share_of_the_input_that_it_says(width: int, steps: int, key: str, sign: int) -> None:
+    model = network(30, width, 10)
+    before = mean_input(model)
+    asleep(model, iterations=steps, **{key: 0.2})
+    assert sign * (mean_input(model) / before - 1) == pytest.approx(0.2, abs=0.06)
+
+
+def test_the_first_layer_alone_can_be_made_plastic() -> None:
+    model = network(30, 50, 10)
+    last = model[2].weight.detach().clone()
+    asleep(model, dec=[0.5, 0.0])
+    assert torch.equal(model[2].weight, last)
+
+
+def test_a_calibration_draws_nothing_from_the_sleeps_own_generator() -> None:
+    model, generator = network(30, 50, 10), torch.Generator().manual_seed(5)
+    state = generator.get_state()
+    sleeping_parameters(model, find_layers(model), torch.full((3, 30), 0.8), config(stimulus=ALWAYS), generator)
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_units_of_a_convolution_are_calibrated_too() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(4 * 4 * 4, 10)
+    ).eval()
+    result = sleep(
+        model,
+        torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        config(stimulus=StimulusConfig(), target_rate=0.02),
+        generator=torch.Generator().manual_seed(3),
+    )
+    assert result.spike_counts is not None
+    rates = result.spike_counts.double().mean(dim=0) / torch.tensor([4 * 64, 10])
+    assert rates.tolist() == pytest.approx([0.02, 0.02], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("weight", "target", "said"),
+    [(-1.0, 0.01, "found nothing that excites layer"), (0.0, 0.01, "found nothing"), (1.0, 0.45, "cannot be reached")],
+)
+def test_a_layer_that_cannot_reach_its_rate_is_named_in_one_line(weight: float, target: float, said: str) -> None:
+    unit = nn.Linear(1, 3, bias=False)
+    nn.init.constant_(unit.weight, weight)
+    spikes = torch.zeros(200, 1, dtype=torch.bool)
+    spikes[::4] = True
+    with pytest.raises(ConfigError, match=said) as caught:
+        calibrate(find_layers(unit), None, spikes, torch.ones(1, 1), config(target_rate=target, decay=0.0))
+    assert "sleep." in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"scaling": "fixed"}, "sleep.scaling=target_rate"), ({"rule": "proportional"}, "sleep.rule=sigmoid")],
+)
+def test_relative_changes_need_known_rates_and_a_rule_that_changes_every_weight(changes: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=r"sleep\.plasticity=relative") as caught:
+        config(plasticity="relative", **changes)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

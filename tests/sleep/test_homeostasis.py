@@ -1,0 +1,104 @@
+"""Outputs are levelled at the end of a sleep: equal mean and spread on its noise, nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from src_lab.sleep import SleepConfig, StimulusConfig, sleep
+from src_lab.sleep.chain import find_layers
+from src_lab.sleep.homeostasis import level_outputs
+
+
+def network(bias: bool) -> nn.Sequential:
+    torch.manual_seed(0)
+    return (
+        nn.Sequential(nn.Linear(20, 50, bias=bias), nn.ReLU(), nn.Dropout(0.5), nn.Linear(50, 5, bias=bias)).double().train()
+    )
+
+
+STIMULUS = torch.rand(400, 20, generator=torch.Generator().manual_seed(1)) < 0.3
+IMAGES = torch.rand(10, 20, generator=torch.Generator().manual_seed(2))
+
+
+def answers(model: nn.Sequential) -> torch.Tensor:
+    shown = STIMULUS.double() * (IMAGES.double().mean() / STIMULUS.double().mean())
+    with torch.no_grad():
+        return model.eval()(shown)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("outputs", [None, [1, 3, 4]])
+def test_levelled_outputs_have_mean_0_and_the_mean_of_their_spreads(bias: bool, outputs: list[int] | None) -> None:
+    model = network(bias)
+    before = answers(model)
+    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES, outputs)
+    after = answers(model)
+    chosen = list(range(5)) if outputs is None else outputs
+    assert after[:, chosen].mean(dim=0).abs().max() < 1e-12
+    spread = after[:, chosen].std(dim=0)
+    assert torch.allclose(spread, spread.mean().expand_as(spread), rtol=1e-10)
+    others = [k for k in range(5) if k not in chosen]
+    assert torch.equal(after[:, others], before[:, others])
+
+
+def test_with_biases_the_spread_is_the_mean_of_those_before_and_patterns_stay() -> None:
+    model = network(True)
+    before = answers(model)
+    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES)
+    after = answers(model)
+    assert torch.allclose(after.std(dim=0), before.std(dim=0).mean().expand(5))
+    for k in range(5):
+        assert torch.corrcoef(torch.stack([before[:, k], after[:, k]]))[0, 1] == pytest.approx(1, abs=1e-12)
+
+
+def test_without_biases_weights_change_along_the_mean_activity_and_by_a_factor() -> None:
+    model = network(False)
+    before = model[3].weight.detach().clone()
+    hidden = model[0].weight.detach().clone()
+    model.eval()
+    with torch.no_grad():
+        h = model[:3](STIMULUS.double()).mean(dim=0)
+    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES)
+    across = before - torch.outer(before @ h, h) / h.dot(h)
+    factors = (model[3].weight / across).detach()
+    assert torch.allclose(factors, factors[:, :1].expand_as(factors), rtol=1e-9)
+    assert torch.equal(model[0].weight, hidden)
+
+
+def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() -> None:
+    model = network(False)
+    with torch.no_grad():
+        model[3].weight[2] = 0
+    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES)
+    assert model.training
+    assert model[2].training
+    assert torch.isfinite(model[3].weight).all()
+    assert not model[3].weight[2].any()
+
+
+def test_noise_without_a_spike_levels_nothing() -> None:
+    model = network(True)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    level_outputs(model, find_layers(model)[-1], torch.zeros_like(STIMULUS), IMAGES)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_sleep_ends_with_it_and_says_so_in_its_result(bias: bool) -> None:
+    config = SleepConfig(
+        iterations=50,
+        scaling="target_rate",
+        plasticity="relative",
+        dec=0.3,
+        inc=0.0,
+        homeostasis="outputs",
+        stimulus=StimulusConfig(mask="none"),
+    )
+    model, plain = network(bias), network(bias)
+    result = sleep(model, IMAGES, config, generator=torch.Generator().manual_seed(0), outputs=[0, 1])
+    without = SleepConfig(**{**vars(config), "homeostasis": "none"})
+    sleep(plain, IMAGES, without, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(result.weights[-1], model[3].weight)
+    assert torch.equal(model[0].weight, plain[0].weight)
+    assert torch.equal(model[3].weight[2:], plain[3].weight[2:])
+    assert not torch.equal(model[3].weight[:2], plain[3].weight[:2])
