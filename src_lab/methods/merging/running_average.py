@@ -24,10 +24,10 @@ class RunningAverage(Method):
 
         theta_k = training of theta_avg on task k,    theta_avg <- theta_avg + k^(-power) (theta_k - theta_avg)
 
-    As in federated averaging, but one after another and with falling weight (ours); power = 1 is the mean of all. The average is the network that
-    answers: nothing else is carried but k. It sleeps, too, and a sleep is carried on: the next task's network starts from
-    what has slept, and is averaged with it. Every task has a new optimizer, whatever `train.keep_momentum` says, as its
-    weights are not where the last training left them.
+    As in federated averaging, but one after another and with falling weight (ours); power = 1 is the mean of all. The
+    average is the network that answers: nothing else is carried but k. It sleeps, too, and a sleep is carried on: the next
+    task's network starts from what has slept, and is averaged with it. Every task has a new optimizer, whatever
+    `train.keep_momentum` says, as its weights are not where the last training left them.
     """
 
     config = RunningAverageConfig
