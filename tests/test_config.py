@@ -48,7 +48,7 @@ WRONG = [
     ("method.name=foo", "method.name=foo is not a method: allowed are src, sequential"),
     ("~train.epochs", "train.epochs is missing: give a whole number >= 0 or a list [..]"),
     # wrong types
-    ("sleep.inc=abc", "sleep.inc=abc is not allowed: must be a number >= 0; e.g. sleep.inc=0.001"),
+    ("sleep.inc=abc", "must be a number >= 0 or a list [..] whose entries are each a number >= 0; e.g. sleep.inc=0.001"),
     ("sleep.inc=true", "sleep.inc=true is not allowed: must be a number >= 0"),
     ("sleep.inc=null", "sleep.inc=null is not allowed: must be a number >= 0"),
     ("sleep.iterations=1.5", "sleep.iterations=1.5 is not allowed: must be a whole number >= 0"),

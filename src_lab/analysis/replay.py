@@ -89,8 +89,8 @@ def replay(
     )
     strongest = int((slept.weights[0] - before[0]).norm(dim=1).argmax())
     at = np.unique(np.linspace(0, slept.steps, frames).round().astype(int)).tolist()
-    alone = sleeping_parameters(network, layers, images, config, again, mean_image).first_layer()
     biases = sleeping_biases(layers, config)
+    alone = sleeping_parameters(network, layers, biases, images, config, again, mean_image).first_layer()
     first = begin(before[:1], alone, config.backend, biases and biases[:1])
     weights = _at_steps(first, before[0], at, spike_blocks(images, config, again, mean_image))
     kept = [(weight.mean(dim=0).cpu().numpy(), weight[strongest].cpu().numpy()) for weight in weights]

@@ -16,6 +16,7 @@ from src_lab.files import replacing
 from src_lab.methods import METHODS, Context
 from src_lab.rng import generator
 from src_lab.sleep import SleepConfig, SleepResult, simulate_batch
+from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.network import sleeping_parameters
 from src_lab.sleep.stimulus import BLOCK, spike_blocks
@@ -79,7 +80,7 @@ def trained_workload(config: RunConfig, cache: Path, steps: int) -> Workload:
     layers = find_layers(network)
     weights = [layer.weight() for layer in layers]
     draw = generator(config.seed, "sleep", 0)
-    parameters = sleeping_parameters(network, layers, images, config.sleep, draw)
+    parameters = sleeping_parameters(network, layers, sleeping_biases(layers, config.sleep), images, config.sleep, draw)
     blocks = spike_blocks(images, config.sleep, draw)
     inputs = torch.cat(list(islice(blocks, math.ceil(steps / BLOCK))))[:steps]
     return Workload(

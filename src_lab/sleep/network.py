@@ -97,7 +97,7 @@ def sleep(
     units = _units(layers, images)
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
-    parameters = sleeping_parameters(model, layers, images, config, generator, mean_image)
+    parameters = sleeping_parameters(model, layers, biases, images, config, generator, mean_image)
     asleep: Backend
     if is_spatial(layers):
         require_auto(layers, backend)
@@ -225,6 +225,7 @@ def _units(layers: Sequence[SleepingLayer], images: Tensor) -> list[int]:
 def sleeping_parameters(
     model: nn.Module,
     layers: Sequence[SleepingLayer],
+    biases: Biases | None,
     images: Tensor,
     config: SleepConfig,
     generator: torch.Generator,
@@ -232,9 +233,10 @@ def sleeping_parameters(
 ) -> Parameters:
     """Every number of a sleep: gains and thresholds as `config.scaling` has them, and what follows from these.
 
+    biases  those that take part (`sleeping_biases`)
+
     Draws nothing from `generator`: a calibration sees the steps that the sleep will see, from a copy of it.
     """
-    biases = sleeping_biases(layers, config)
     factors, steps = [1.0] * len(layers), None
     if config.scaling == "data":
         maxima = _activation_maxima(model, layers, images)

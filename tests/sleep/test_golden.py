@@ -11,7 +11,7 @@ from src_lab.models import ModelConfig, UnscaledDropout, build_model
 from src_lab.sleep import SleepConfig, network, simulate, sleep
 from src_lab.sleep.backend import Record
 from src_lab.sleep.rules import RULES
-from src_lab.sleep.simulate import start
+from src_lab.sleep.simulate import begin, start
 from src_lab.sleep.stimulus import spikes_from_uniform, window_masks
 from src_lab.training import TrainConfig, Trainer
 from tests.sleep.golden_vectors import (
@@ -121,8 +121,8 @@ def slept_to_checkpoints(recorded: RecordedSleep, backend: str, biased: bool = F
     gains = (recorded.alpha, recorded.beta)
     asleep = start(recorded.weights, recorded.config, *gains, backend, **zero_biases(recorded, biased))
     reached = []
-    for begin, end in pairwise([0, *recorded.checkpoints]):
-        asleep.advance(recorded.input_spikes[begin:end], Record.empty(end - begin, recorded.weights))
+    for first, end in pairwise([0, *recorded.checkpoints]):
+        asleep.advance(recorded.input_spikes[first:end], Record.empty(end - first, recorded.weights))
         reached.append((end, asleep.weights()))
     return reached
 
@@ -208,10 +208,10 @@ def test_normalisation_factors_become_the_gains_of_a_real_network(
     gains: list[float] = []
 
     def spy(*args: object, **options: object) -> object:
-        gains.extend(args[2])  # type: ignore[arg-type]
-        return start(*args, **options)  # type: ignore[arg-type]
+        gains.extend(args[1].alpha)  # type: ignore[attr-defined]
+        return begin(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(network, "start", spy)
+    monkeypatch.setattr(network, "begin", spy)
     config = SleepConfig(iterations=1, scaling="data", alpha_scale=[2.0, 3.0, 4.0], beta=[1.0, 1.0, 1.0])
     sleep(model, arrays["x"], config, generator=torch.Generator().manual_seed(0))
     close(torch.tensor(gains, dtype=torch.float64), arrays[expected] * torch.tensor([2.0, 3.0, 4.0]), rtol=1e-12)

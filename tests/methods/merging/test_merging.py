@@ -320,6 +320,16 @@ class TestRunningAverage:
             for name, weight in weights_of(method.network).items():
                 torch.testing.assert_close(weight, average[name])
 
+    @pytest.mark.parametrize("power", [0.0, 0.5])
+    def test_a_lower_power_takes_more_of_the_newest_network(self, make_method, stream, power: float) -> None:
+        method = remade("running_average", make_method, power=power)
+        method.learn(stream.tasks[0])
+        before = copied(method.network)
+        method.learn(stream.tasks[1])
+        new = copied(method.experts()["expert"])
+        for name, weight in weights_of(method.network).items():
+            torch.testing.assert_close(weight, before[name] + 2**-power * (new[name] - before[name]))
+
     def test_the_first_task_is_learned_as_plain_training_does(self, make_method) -> None:
         average, sequential = (learn(make_method(name), 0) for name in ("running_average", "sequential"))
         assert same(copied(average.network), copied(sequential.network))
