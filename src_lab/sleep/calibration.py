@@ -117,8 +117,8 @@ def _gain(drive: Tensor, target: float, dc: float, config: SleepConfig, name: st
     reachable = _rate(drive, high, dc, config)
     if reachable < target:
         log.warning(
-            "sleep.target_rate=%g cannot be reached in layer %s, whose units spike at most %.3g times a step on this stimulus: "
-            "taking half of that",
+            "sleep.target_rate=%g cannot be reached in layer %s, whose units spike at most %.3g times a step on this "
+            "stimulus: taking half of that",
             target,
             name,
             reachable,
