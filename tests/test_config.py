@@ -96,6 +96,13 @@ WRONG = [
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("sleep.keep_best=true", "sleep.keep_best=true needs recorded steps"),
     (
+        "sleep.keep_best=true sleep.record_every=10 sleep.homeostasis=outputs",
+        "sleep.keep_best=true keeps what some step had, but sleep.homeostasis=outputs changes it afterwards",
+    ),
+    ("sleep.plasticity=relative", "sleep.plasticity=relative needs rates that are known: use sleep.scaling=target_rate"),
+    ("sleep.dec=[1,0.5]", "sleep.dec=[1.0,0.5] has 2 values but the network has 3 layers of weights"),
+    ("sleep.target_rate=0", "sleep.target_rate=0 is not allowed: must be a number > 0 and <= 0.5"),
+    (
         "sleep.keep_best=true sleep.record_every=10 dataset.validation_per_task=0",
         "sleep.keep_best=true needs validation images",
     ),
