@@ -14,7 +14,7 @@ from src_lab.sleep import SleepConfig, sleep
 from src_lab.sleep.backend import Backend, Record
 from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.network import sleeping_parameters
+from src_lab.sleep.preparation import sleeping_parameters
 from src_lab.sleep.simulate import begin
 from src_lab.sleep.spatial import is_spatial
 from src_lab.sleep.stimulus import spike_blocks

@@ -18,7 +18,7 @@ from src_lab.rng import generator
 from src_lab.sleep import SleepConfig, SleepResult, simulate_batch
 from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.network import sleeping_parameters
+from src_lab.sleep.preparation import sleeping_parameters
 from src_lab.sleep.stimulus import BLOCK, spike_blocks
 
 INPUTS, OUTPUTS = 784, 10

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from src_lab.evaluation import evaluating
 from src_lab.sleep.layers import SleepingLayer
 
 HOMEOSTASIS_STEPS = 1000
@@ -55,13 +56,9 @@ def _feed(model: nn.Module, last: SleepingLayer, shown: Tensor) -> Tensor:
     """What feeds the last layer of weights, (n, n_in), in evaluation mode."""
     seen: list[Tensor] = []
     hook = last.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    training = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             model(shown)
     finally:
         hook.remove()
-        for module, flag in training.items():
-            module.training = flag
     return seen[0].flatten(1)

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
-from math import ceil, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +12,21 @@ from tqdm import tqdm
 
 from src_lab.settings import ConfigError
 from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, Record
-from src_lab.sleep.bias import sleeping_biases, unit_rates
-from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
+from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, level_outputs
 from src_lab.sleep.layers import SleepingLayer
-from src_lab.sleep.scaling import gains, normalization_factors, thresholds
+from src_lab.sleep.preparation import copied_generator, first_steps, sleeping_parameters
 from src_lab.sleep.simulate import SleepResult, begin
 from src_lab.sleep.spatial import Spatial, is_spatial, require_auto, unit_shapes
-from src_lab.sleep.stimulus import BLOCK, spike_blocks
+from src_lab.sleep.stimulus import spike_blocks
 from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
 log = logging.getLogger(__name__)
 
 CALLBACK_EVERY = 100
 """Steps between two calls of a callback when `record_every` does not say."""
-BATCH = 1000
-"""Images per forward pass when activations are measured."""
 
 
 @dataclass
@@ -98,13 +94,7 @@ def sleep(
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
     parameters = sleeping_parameters(model, layers, biases, images, config, generator, mean_image)
-    asleep: Backend
-    if is_spatial(layers):
-        require_auto(layers, backend)
-        asleep = Spatial(before, parameters, biases, layers, images)
-    else:
-        asleep = begin(before, parameters, backend, biases)
-    shown = _copied(generator)
+    asleep = _fall_asleep(layers, before, biases, parameters, images, backend)
     if observe is not None:
         asleep = _Observed(asleep, units, observe)
     trace = Record.empty(config.iterations, before)
@@ -114,6 +104,7 @@ def sleep(
             callback(step, SleepState(step, trace.spike_counts[:step].sum(dim=0), asleep, before))
 
     every = (config.record_every or CALLBACK_EVERY) if callback is not None else None
+    noise = copied_generator(generator)
     slept = _advance(asleep, trace, spike_blocks(images, config, generator, mean_image), config, every, pause)
     after, shifted = asleep.weights(), asleep.biases()
     _check_finite(after, shifted, slept)
@@ -123,13 +114,28 @@ def sleep(
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
     if config.homeostasis == "outputs":
-        noise = _first_steps(HOMEOSTASIS_STEPS, images, config, shown, mean_image)
-        level_outputs(model, layers[-1], noise, images, outputs)
+        shown = first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image)
+        level_outputs(model, layers[-1], shown, images, outputs)
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()
     _warn_if_silent(trace, slept, parameters)
     return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
+
+
+def _fall_asleep(
+    layers: Sequence[SleepingLayer],
+    weights: Sequence[Tensor],
+    biases: Biases | None,
+    parameters: Parameters,
+    images: Tensor,
+    backend: str,
+) -> Backend:
+    """The layers on the backend that can have them asleep. Raises ConfigError for one that cannot."""
+    if is_spatial(layers):
+        require_auto(layers, backend)
+        return Spatial(weights, parameters, biases, layers, images)
+    return begin(weights, parameters, backend, biases)
 
 
 def _check_finite(weights: Sequence[Tensor], biases: Biases | None, slept: int) -> None:
@@ -220,76 +226,6 @@ def _units(layers: Sequence[SleepingLayer], images: Tensor) -> list[int]:
             f"{first.shape[1]} values each"
         )
     return [layer.shape[0] for layer in layers]
-
-
-def sleeping_parameters(
-    model: nn.Module,
-    layers: Sequence[SleepingLayer],
-    biases: Biases | None,
-    images: Tensor,
-    config: SleepConfig,
-    generator: torch.Generator,
-    mean_image: Tensor | None = None,
-) -> Parameters:
-    """Every number of a sleep: gains and thresholds as `config.scaling` has them, and what follows from these.
-
-    biases  those that take part (`sleeping_biases`)
-
-    Draws nothing from `generator`: a calibration sees the steps that the sleep will see, from a copy of it.
-    """
-    factors, steps = [1.0] * len(layers), None
-    if config.scaling == "data":
-        maxima = _activation_maxima(model, layers, images)
-        factors = normalization_factors([layer.weight().max().item() for layer in layers], maxima)
-    beta = thresholds(config, len(layers))
-    if config.scaling == "target_rate":
-        noise = _first_steps(CALIBRATION_STEPS, images, config, _copied(generator), mean_image)
-        found = calibrate(layers, biases, noise, images, config)
-        factors = found.alpha
-        if config.plasticity == "relative":
-            steps = found.steps(config, gains(config, factors), beta)
-    alpha = gains(config, factors)
-    rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
-    return Parameters.of(config, alpha, beta, rates, steps)
-
-
-def _first_steps(
-    steps: int, images: Tensor, config: SleepConfig, generator: torch.Generator, mean_image: Tensor | None
-) -> Tensor:
-    """The first input spikes (steps, n_0) of a sleep whose noise `generator` draws."""
-    blocks = spike_blocks(images, config, generator, mean_image)
-    return torch.cat(list(islice(blocks, ceil(steps / BLOCK))))[:steps]
-
-
-def _copied(generator: torch.Generator) -> torch.Generator:
-    return torch.Generator(generator.device).set_state(generator.get_state())
-
-
-def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
-    """Highest activation of each layer on `images`, in evaluation mode: what the next layer of weights receives."""
-    maxima = [float("-inf")] * len(layers)
-
-    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            maxima[index] = max(maxima[index], inputs[0].max().item())
-
-        return note
-
-    hooks = [layer.module.register_forward_pre_hook(watch(index)) for index, layer in enumerate(layers[1:])]
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    first = layers[0].weight()
-    try:
-        with torch.inference_mode():
-            for batch in torch.split(images, BATCH):
-                outputs = model(batch.to(first.device, first.dtype))
-                maxima[-1] = max(maxima[-1], outputs.max().item())
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, flag in training.items():
-            module.training = flag
-    return maxima
 
 
 def _warn_if_silent(trace: Record, slept: int, parameters: Parameters) -> None:

@@ -12,7 +12,7 @@ from src_lab.sleep import SleepConfig, StimulusConfig, simulate, sleep
 from src_lab.sleep.bias import unit_rates
 from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.network import sleeping_parameters
+from src_lab.sleep.preparation import sleeping_parameters
 
 ALWAYS = StimulusConfig(mask="none")
 
