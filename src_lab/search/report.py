@@ -19,7 +19,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from src_lab.files import replacing, write_atomically
+from src_lab.files import remove_partial, replacing, write_atomically
 from src_lab.plots import search as plots
 from src_lab.results import git_commit
 from src_lab.search.study import Search
@@ -103,6 +103,7 @@ def _write_preset(search: Search, best: FrozenTrial, table: pd.DataFrame) -> Pat
     text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(sleep, sort_keys=False)
     path = search.folder / "conf" / "sleep" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_partial(path.parent)
     write_atomically(path, text)
     return path
 

@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from src_lab.files import write_atomically
+from src_lab.files import remove_partial, write_atomically
 from src_lab.search.config import SearchConfig
 from src_lab.search.samplers import GridConfig, grid_size
 from src_lab.search.space import Space
@@ -69,7 +69,8 @@ class Search:
             optuna.get_all_study_names(self._storage)  # it answers: said before anything is written
         note = self.folder / NOTE
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock():
+        with self.lock():
+            remove_partial(self.folder)
             if not note.exists():
                 write_atomically(note, yaml.safe_dump({"search_id": self.id, "command": self.command}, sort_keys=False))
             held = yaml.safe_load(note.read_text())["search_id"]
@@ -86,7 +87,7 @@ class Search:
     @contextmanager
     def take(self) -> Iterator[FrozenTrial | None]:
         """A trial to run, an interrupted one first, held while the context lasts; None when there is none to be had."""
-        with self._lock():
+        with self.lock():
             taken = self._take_up() or self._ask()
         if taken is None:
             yield None
@@ -99,7 +100,7 @@ class Search:
 
     def tell(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Note what became of a trial; safe to repeat."""
-        with self._lock():
+        with self.lock():
             study = self.study()
             writable = Trial(study, trial._trial_id)
             for key in ("validation", "sd", "test", "seconds", "reason"):
@@ -107,6 +108,10 @@ class Search:
             for step in range(len(trial.intermediate_values), len(outcome.intermediates)):
                 writable.report(statistics.fmean(outcome.intermediates[: step + 1]), step)
             study.tell(trial.number, outcome.value, STATES[outcome.state])
+
+    def lock(self) -> FileLock:
+        """Held by the one process that writes to the folder or the study."""
+        return FileLock(self.folder / ".lock")
 
     def trial_folder(self, number: int) -> Path:
         return self.folder / f"trial-{number}"
@@ -174,9 +179,6 @@ class Search:
             return RDBStorage(self.config.storage)
         except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
             raise ConfigError(f"search.storage cannot be used: {str(error).splitlines()[0]}") from None
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / ".lock")
 
     def _trial_lock(self, number: int) -> FileLock:
         folder = self.trial_folder(number)

@@ -92,4 +92,5 @@ def _finish(search: Search) -> None:
         return
     from src_lab.search.report import write_report  # scikit-learn and plotting, which only the last process needs
 
-    write_report(search)
+    with search.lock():
+        write_report(search)

@@ -86,6 +86,16 @@ def test_killed_at_random_moments_a_search_ends_as_in_peace(tmp_path: Path, comm
         assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
+def test_what_a_killed_report_left_half_written_goes(tmp_path: Path, command: Command) -> None:
+    command("search.n_trials=2", "search.seeds=[0]")
+    folder = folder_of(tmp_path)
+    left = [folder / ".history.png.1.partial", folder / "conf" / "sleep" / ".src_best.yaml.1.partial"]
+    for path in left:
+        path.write_text("half")
+    command("search.n_trials=2", "search.seeds=[0]")
+    assert not any(path.exists() for path in left)
+
+
 def test_workers_share_a_search(tmp_path: Path, command: Command) -> None:
     command("search.n_trials=4", "search.workers=2", "search.seeds=[0]")
     folder = folder_of(tmp_path)
