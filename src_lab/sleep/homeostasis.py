@@ -6,9 +6,11 @@ deviation sd_k over HOMEOSTASIS_STEPS steps, and s the mean sd, each output's we
 
     z'_k = s (z_k - mu_k) / sd_k
 
-The factor scales the output's weights, and its bias where there is one. The shift goes into the bias; without one, into the
-weights, along the mean activity h of what feeds them, w_k -= mu_k h / (h . h): the smallest change that takes away the mean
-answer. Source: ours; synaptic scaling in sleep (Tononi and Cirelli 2006, doi 10.1016/j.smrv.2005.05.002) is the idea.
+The shift goes into the weights, along the mean activity h of what feeds them, w_k -= mu_k h / (h . h): the smallest change
+that takes away the mean answer. A bias is the weight of one more input, whose activity is always 1. The factor scales all
+of an output's weights. Shifting the bias alone would do the same to the noise, but less for what the network knows: 56
+instead of 71 % with two layers of 400 units (split MNIST, validation, seeds 0 and 1). Source: ours; synaptic scaling in
+sleep (Tononi and Cirelli 2006, doi 10.1016/j.smrv.2005.05.002) is the idea.
 """
 
 from collections.abc import Sequence
@@ -38,17 +40,17 @@ def level_outputs(
         return
     feed = _feed(model, last, shown * (float(images.double().mean()) / brightness)).double()
     chosen = torch.arange(len(weight)) if outputs is None else torch.tensor(sorted(outputs))
-    old, h = weight.double()[chosen], feed.mean(dim=0)
-    mu = old @ h
+    rows = weight.double()[chosen]
     if bias is not None:
-        mu = mu + bias.double()[chosen]
-    else:
-        old = old - torch.outer(mu, h) / h.dot(h).clamp(min=torch.finfo(torch.float64).tiny)
-    sd = (feed @ old.T).std(dim=0, correction=0)
-    factor = torch.where(sd > 0, sd.mean() / sd, 1.0)
-    weight[chosen] = (old * factor[:, None]).to(weight)
+        feed = torch.cat([feed, feed.new_ones(len(feed), 1)], dim=1)
+        rows = torch.cat([rows, bias.double()[chosen, None]], dim=1)
+    h = feed.mean(dim=0)
+    rows = rows - torch.outer(rows @ h, h) / h.dot(h).clamp(min=torch.finfo(torch.float64).tiny)
+    sd = (feed @ rows.T).std(dim=0, correction=0)
+    rows = rows * torch.where(sd > 0, sd.mean() / sd, 1.0)[:, None]
+    weight[chosen] = rows[:, : weight.shape[1]].to(weight)
     if bias is not None:
-        bias[chosen] = ((bias.double()[chosen] - mu) * factor).to(bias)
+        bias[chosen] = rows[:, -1].to(bias)
     last.write(weight, bias)
 
 
