@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
-# One set of constants, sleep=target_rate, over widths, depths, biases and data sets, beside sequential learning (docs/best_sleep.md).
-#   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(0,5)' outputs/one_setting
-# Finished runs are skipped, so it can be stopped and started again.
+# One set of constants, sleep=target_rate as it is, over widths, depths, biases and data sets, and beside it what a search of 20
+# trials on validation images finds for each of these networks, run with the same fresh seeds (docs/best_sleep.md).
+#   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(10,15)' outputs/one_setting
+# Finished trials and runs are skipped, so it can be stopped and started again: about two and a half hours of CPU time with three seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seeds=${1:-'range(0,5)'}
+seeds=${1:-'range(10,13)'}
 folder=${2:-outputs/one_setting}
 python=${PYTHON:-.venv/bin/python}
 
-multirun() { "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder" "$@"; }
+compare() { # NAME OVERRIDE...
+  local searched=$folder/search/$1
+  shift
+  "$python" run.py -m search=target_rate sleep=target_rate method=src threads=1 "hydra.sweep.dir=$searched" "$@"
+  local run=("$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" "$@")
+  "${run[@]}" sleep=target_rate
+  "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=target_rate_best
+}
 
-multirun experiment=digits sleep=target_rate method=src model.bias=false,true
-for dataset in mnist fashion_mnist; do
-  multirun "dataset=$dataset" sleep=target_rate method=src model.bias=false,true \
-    'model.widths=[400],[400,400],[400,400,400],[400,400,400,400],[1000,1000]'
+for bias in false true; do
+  compare "digits-bias_$bias" experiment=digits "model.bias=$bias"
+  for widths in 400,400 400 400,400,400 1000,1000 400,400,400,400; do
+    for dataset in mnist fashion_mnist; do
+      compare "$dataset-$widths-bias_$bias" "dataset=$dataset" "model.widths=[$widths]" "model.bias=$bias"
+    done
+  done
 done
-"$python" scripts/aggregate.py "$folder" --by dataset,model.widths,model.bias,method --out "$folder/tables"
+for dataset in mnist fashion_mnist; do # too large to be searched here
+  "$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" sleep=target_rate \
+    "dataset=$dataset" model.bias=false,true
+done
+"$python" scripts/aggregate.py "$folder/runs" --by dataset,model.widths,model.bias,sleep --out "$folder/tables"

@@ -62,7 +62,7 @@ class Parameters:
         """The numbers of `config`, with the gains and thresholds that a network sleeps with.
 
         unit_rates  kappa of what feeds each layer (`src_lab.sleep.bias`), for a network with biases
-        steps       inc and dec of each layer, where they are not those of `config` (`sleep.plasticity=relative`)
+        steps       inc and dec of each layer, where they are not those of `config` (`sleep.plasticity`)
         """
         if steps is None:
             layers = len(alpha)

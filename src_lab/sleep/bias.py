@@ -31,9 +31,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from src_lab.settings import ConfigError
-from src_lab.sleep.config import SleepConfig, StimulusConfig
+from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.layers import SleepingLayer
-from src_lab.sleep.stimulus import image_sides
+from src_lab.sleep.stimulus import kept_share
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,17 @@ def sleeping_biases(layers: Sequence[SleepingLayer], config: SleepConfig) -> lis
     return biases if named and config.bias != "ignore" else None
 
 
-def unit_rates(config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], images: Tensor) -> list[float]:
+def unit_rates(
+    config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], images: Tensor, mean_image: Tensor | None = None
+) -> list[float]:
     """kappa_0 .. kappa_{L-1}: spikes per step and unit of activation of what feeds each of the L layers.
+
+    images, mean_image  what shapes the noise, as in `sleep`
 
     Raises ConfigError as `require_positive` does.
     """
     require_positive(config, alpha, beta)
-    rates = [2 * config.dt_s * config.max_rate_hz * kept_share(config.stimulus, images)]
+    rates = [2 * config.dt_s * config.max_rate_hz * kept_share(config, images, mean_image)]
     for gain, multiplier in zip(alpha[:-1], beta[:-1], strict=True):
         rates.append(rates[-1] * gain / (config.threshold * multiplier))
     return rates
@@ -68,13 +72,3 @@ def require_positive(config: SleepConfig, alpha: Sequence[float], beta: Sequence
                 f"sleep.bias={config.bias} needs positive gains and thresholds before the last layer, but layer {layer} has "
                 f"alpha={gain:g} and threshold {threshold:g}: make both positive, or type sleep.bias=ignore"
             )
-
-
-def kept_share(stimulus: StimulusConfig, images: Tensor) -> float:
-    """Share of a pixel that the mask keeps, on average over steps and pixels."""
-    if stimulus.mask == "pixel":
-        return stimulus.keep
-    if stimulus.mask == "window":
-        height, width = image_sides(images, stimulus)
-        return stimulus.window**2 / (height * width)
-    return 1.0

@@ -16,6 +16,10 @@ I, and adds the share `inc`, to first order, whatever the width, the weights' si
 
     inc_l = inc theta / (g T f(0) sum_j p_j^2)        dec_l = dec theta / (g T f(0) sum_j p_j (1 - p_j))
 
+`sleep.plasticity=dissimilarity` multiplies both by 1 - c_l, where c_l is the mean cosine between what two images bring about
+in the activity that feeds layer l, awake: the more all images have in common there, as in higher layers, the less can be
+taken from all of them without taking what tells them apart.
+
 Source: ours; thresholds from firing rates are an old idea of network conversion (Diehl et al. 2015), the shares are new.
 """
 
@@ -56,13 +60,18 @@ class Calibration:
     shared: list[float]
     unshared: list[float]
 
-    def steps(self, config: SleepConfig, alpha: Sequence[float], beta: Sequence[float]) -> list[tuple[float, float]]:
-        """inc_l and dec_l of each layer for a sleep of `config.iterations` steps with these gains and thresholds."""
+    def steps(
+        self, config: SleepConfig, alpha: Sequence[float], beta: Sequence[float], factors: Sequence[float]
+    ) -> list[tuple[float, float]]:
+        """inc_l and dec_l of each layer for a sleep of `config.iterations` steps with these gains and thresholds.
+
+        factors  of the shares, one per layer
+        """
         neutral = float(RULES[config.rule](torch.zeros(1, dtype=torch.float64)))
         inc, dec = config.per_layer("inc", len(alpha)), config.per_layer("dec", len(alpha))
         found = []
         for layer, (gain, multiplier) in enumerate(zip(alpha, beta, strict=True)):
-            unit = config.threshold * multiplier / (gain * max(1, config.iterations) * neutral)
+            unit = factors[layer] * config.threshold * multiplier / (gain * max(1, config.iterations) * neutral)
             inputs = ((inc[layer], self.shared[layer]), (dec[layer], self.unshared[layer]))
             plus, minus = (share * unit / active if active else 0.0 for share, active in inputs)
             found.append((plus, minus))
@@ -70,11 +79,17 @@ class Calibration:
 
 
 def calibrate(
-    layers: Sequence[SleepingLayer], biases: Biases | None, stimulus: Tensor, images: Tensor, config: SleepConfig
+    layers: Sequence[SleepingLayer],
+    biases: Biases | None,
+    stimulus: Tensor,
+    images: Tensor,
+    config: SleepConfig,
+    mean_image: Tensor | None = None,
 ) -> Calibration:
     """Gains at which each layer spikes `config.target_rate` times per unit and step on `stimulus` (T, n_0).
 
-    images  (n, ...), for the shape that a convolution needs and, with biases, the stimulus' mean brightness
+    images      (n, ...), for the shape that a convolution needs and, with biases, the share of pixels that the mask keeps
+    mean_image  as in `sleep`
     """
     targets = config.per_layer("target_rate", len(layers))
     found = Calibration([], [], [])
@@ -88,7 +103,7 @@ def calibrate(
             drive -= config.inhibition * drive.flatten(1).mean(dim=1).view(-1, *[1] * (drive.ndim - 1))
         bias = None if biases is None else biases[index]
         if bias is not None:
-            kappa = unit_rates(config, [*found.alpha, 1.0], [1.0] * (index + 1), images)[-1]
+            kappa = unit_rates(config, [*found.alpha, 1.0], [1.0] * (index + 1), images, mean_image)[-1]
             drive += kappa * bias.view(-1, *[1] * (drive.ndim - 2))
         dc = config.dc if index == len(layers) - 1 else 0.0
         gain = _gain(drive, targets[index], dc, config, layer.name)

@@ -27,11 +27,22 @@ class StimulusConfig:
     mask: Literal["pixel", "window", "none"] = setting("pixel", source="Python program: pixel; paper: window")
     keep: float = setting(0.25, within=UNIT_INTERVAL, unit="probability", source="Python program")
     """Share of the pixels that a `pixel` mask keeps."""
+    spikes: float | None = setting(
+        None, within=POSITIVE, unit="input spikes per step", example="25", source="null: `keep` counts; ours", later=True
+    )
+    """How many input spikes a step has, on average: a `pixel` mask then keeps as many pixels as that takes, at most all."""
     window: int = setting(11, within=Range(1), unit="pixels", source="MATLAB program: 11 x 11")
     """Side of the square that a `window` mask keeps."""
     shape: Shape = setting("mean", source="both programs: mean; the others are controls, ours", later=True)
     """What the mean image becomes: itself, itself with its pixels in one random order per sleep, or its mean brightness
     in every pixel. The expected number of input spikes is the same."""
+
+    def __post_init__(self) -> None:
+        if self.spikes is not None and self.mask != "pixel":
+            raise ConfigError(
+                f"sleep.stimulus.spikes={self.spikes:g} needs a mask that can keep more or fewer pixels: use "
+                f"sleep.stimulus.mask=pixel, not {self.mask}, or sleep.stimulus.spikes=null"
+            )
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,12 @@ class SleepConfig:
     )
     """What the biases of a network that has them do asleep (`src_lab.sleep.bias`): drive its units, drive and learn, or
     nothing."""
-    plasticity: Literal["absolute", "relative"] = setting(
-        "absolute", source="both programs: absolute; relative: ours", later=True
+    plasticity: Literal["absolute", "relative", "dissimilarity"] = setting(
+        "absolute", source="both programs: absolute; the others: ours", later=True
     )
-    """What `inc` and `dec` count: weight, or shares of a unit's mean input over the whole sleep, which mean the same in
-    networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
+    """What `inc` and `dec` count: weight; shares of a unit's mean input over the whole sleep, which mean the same in
+    networks of any size; or such shares times how little two images' activities have in common in what feeds the layer
+    (`src_lab.sleep.calibration`; both need `scaling=target_rate`)."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )
@@ -112,19 +124,19 @@ class SleepConfig:
 
     def __post_init__(self) -> None:
         check(self, "sleep")
-        if self.plasticity == "relative":
-            self._check_relative()
+        if self.plasticity != "absolute":
+            self._check_shares()
 
-    def _check_relative(self) -> None:
+    def _check_shares(self) -> None:
         if self.scaling != "target_rate":
             raise ConfigError(
-                f"sleep.plasticity=relative needs rates that are known: use sleep.scaling=target_rate, not {self.scaling}, "
-                "or sleep.plasticity=absolute"
+                f"sleep.plasticity={self.plasticity} needs rates that are known: use sleep.scaling=target_rate, not "
+                f"{self.scaling}, or sleep.plasticity=absolute"
             )
         if self.rule == "proportional":
             raise ConfigError(
-                "sleep.plasticity=relative is not possible with sleep.rule=proportional, which changes no weight of 0: use "
-                "sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
+                f"sleep.plasticity={self.plasticity} is not possible with sleep.rule=proportional, which changes no weight "
+                "of 0: use sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
             )
 
     def steps(self, task: int) -> int:

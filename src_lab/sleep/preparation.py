@@ -1,6 +1,6 @@
 """Every number of a sleep, from its settings, the network and the images: gains, thresholds, steps, drive of biases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import ceil
 
@@ -18,6 +18,8 @@ from src_lab.sleep.stimulus import BLOCK, spike_blocks
 
 BATCH = 1000
 """Images per forward pass when activations are measured."""
+SAMPLE = 1000
+"""Images from which similarities are measured: spread over all of them, which may come sorted by class."""
 
 
 def sleeping_parameters(
@@ -42,12 +44,15 @@ def sleeping_parameters(
     beta = thresholds(config, len(layers))
     if config.scaling == "target_rate":
         noise = first_steps(CALIBRATION_STEPS, images, config, copied_generator(generator), mean_image)
-        found = calibrate(layers, biases, noise, images, config)
+        found = calibrate(layers, biases, noise, images, config, mean_image)
         factors = found.alpha
-        if config.plasticity == "relative":
-            steps = found.steps(config, gains(config, factors), beta)
+        if config.plasticity != "absolute":
+            shares = [1.0] * len(layers)
+            if config.plasticity == "dissimilarity":
+                shares = dissimilarities(model, layers, images)
+            steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
-    rates = unit_rates(config, alpha, beta, images) if biases is not None else ()
+    rates = unit_rates(config, alpha, beta, images, mean_image) if biases is not None else ()
     return Parameters.of(config, alpha, beta, rates, steps)
 
 
@@ -63,24 +68,47 @@ def copied_generator(generator: torch.Generator) -> torch.Generator:
     return torch.Generator(generator.device).set_state(generator.get_state())
 
 
+def dissimilarities(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
+    """1 - c of each layer: c is the mean cosine between what two of at most SAMPLE images (n, ...) feed it; 1 below two."""
+    chosen = images[:: max(1, len(images) // SAMPLE)][:SAMPLE]
+    directions: list[list[Tensor]] = [[] for _ in layers]
+    for feeds in _feeds(model, layers, chosen):
+        for found, feed in zip(directions, feeds, strict=True):
+            active = feed.flatten(1).double()
+            found.append(active[active.any(dim=1)])
+    return [1 - _mean_cosine(torch.cat(found)) for found in directions]
+
+
+def _mean_cosine(activities: Tensor) -> float:
+    """Of all pairs of different rows (n, units), none of which is 0."""
+    n = len(activities)
+    if n < 2:
+        return 0.0
+    units = torch.nn.functional.normalize(activities, dim=1)
+    return (float(units.sum(dim=0).square().sum()) - n) / (n * (n - 1))
+
+
 def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
     """Highest activation of each layer on `images`, in evaluation mode: what the next layer of weights receives."""
     maxima = [float("-inf")] * len(layers)
+    for _, *activities in _feeds(model, layers, images, with_outputs=True):
+        maxima = [max(maximum, activity.max().item()) for maximum, activity in zip(maxima, activities, strict=True)]
+    return maxima
 
-    def watch(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            maxima[index] = max(maxima[index], inputs[0].max().item())
 
-        return note
-
-    hooks = [layer.module.register_forward_pre_hook(watch(index)) for index, layer in enumerate(layers[1:])]
+def _feeds(
+    model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor, *, with_outputs: bool = False
+) -> Iterator[list[Tensor]]:
+    """What every layer is fed by a batch of `images`, in evaluation mode, and at the end the outputs if wanted."""
+    seen: list[Tensor] = []
+    hooks = [layer.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in layers]
     first = layers[0].weight()
     try:
         with evaluating(model), torch.inference_mode():
             for batch in torch.split(images, BATCH):
+                seen.clear()
                 outputs = model(batch.to(first.device, first.dtype))
-                maxima[-1] = max(maxima[-1], outputs.max().item())
+                yield [*seen, outputs] if with_outputs else list(seen)
     finally:
         for hook in hooks:
             hook.remove()
-    return maxima

@@ -40,11 +40,12 @@ def spike_blocks(
     mean = flat.mean(dim=0) if mean_image is None else mean_image.detach().flatten().to("cpu", torch.float32)
     if mean.shape != flat.shape[1:]:
         raise ConfigError(f"mean_image has {len(mean)} values but the images have {flat.shape[1]}: give one value per pixel")
+    keep = _keep(config, mean)
     per_step = None if mean_image is not None else config.stimulus.samples_per_step
     shape = _shaping(config.stimulus.shape, flat.shape[1], generator)
     while True:
         x = shape(mean if per_step is None else _drawn_means(flat, per_step, generator))
-        mask = _masks(config.stimulus, flat.shape[1], sides, generator)
+        mask = _masks(config.stimulus, keep, flat.shape[1], sides, generator)
         uniform = torch.rand(BLOCK, flat.shape[1], generator=generator)
         yield spikes_from_uniform(uniform, x * mask, config)
 
@@ -91,6 +92,31 @@ def image_sides(images: Tensor, config: StimulusConfig) -> tuple[int, int]:
     return height, width
 
 
+def kept_share(config: SleepConfig, images: Tensor, mean_image: Tensor | None = None) -> float:
+    """Share of a pixel that the mask keeps, on average over steps and pixels, for images as `spike_blocks` takes them."""
+    stimulus = config.stimulus
+    if stimulus.mask == "pixel":
+        return _keep(config, images.flatten(1).mean(dim=0) if mean_image is None else mean_image)
+    if stimulus.mask == "window":
+        height, width = image_sides(images, stimulus)
+        return stimulus.window**2 / (height * width)
+    return 1.0
+
+
+def _keep(config: SleepConfig, mean: Tensor) -> float:
+    """The share of pixels that a pixel mask keeps of the mean image: `keep`, or what brings `spikes` spikes a step."""
+    stimulus = config.stimulus
+    if stimulus.spikes is None:
+        return stimulus.keep
+    whole = float(_probability(mean.double(), config).sum())
+    return min(1.0, stimulus.spikes / whole) if whole else 1.0
+
+
+def _probability(x: Tensor, config: SleepConfig) -> Tensor:
+    """min(1, 2 dt max_rate x), of pixels of intensity `x`."""
+    return (2 * config.dt_s * config.max_rate_hz * x).clamp(max=1)
+
+
 def _drawn_means(flat: Tensor, count: int, generator: torch.Generator) -> Tensor:
     drawn = torch.randint(len(flat), (BLOCK, count), generator=generator)
     return flat[drawn].mean(dim=1)
@@ -106,9 +132,11 @@ def _shaping(shape: Shape, pixels: int, generator: torch.Generator) -> Callable[
     return lambda x: x
 
 
-def _masks(config: StimulusConfig, pixels: int, sides: tuple[int, int], generator: torch.Generator) -> Tensor | int:
+def _masks(
+    config: StimulusConfig, keep: float, pixels: int, sides: tuple[int, int], generator: torch.Generator
+) -> Tensor | int:
     if config.mask == "pixel":
-        return torch.rand(BLOCK, pixels, generator=generator) < config.keep
+        return torch.rand(BLOCK, pixels, generator=generator) < keep
     if config.mask == "window":
         rows = torch.randint(sides[0] - config.window + 1, (BLOCK,), generator=generator)
         columns = torch.randint(sides[1] - config.window + 1, (BLOCK,), generator=generator)

@@ -173,7 +173,7 @@ def test_a_layer_that_cannot_reach_its_rate_gets_half_of_what_it_can_and_it_is_s
     assert asleep.spike_counts is not None
     assert asleep.spike_counts.sum() / 600 == pytest.approx(reached)
     assert "sleep.target_rate=0.45 cannot be reached in layer" in caplog.text
-    assert all(math.isfinite(step) for steps in found.steps(settings, found.alpha, [1.0]) for step in steps)
+    assert all(math.isfinite(step) for steps in found.steps(settings, found.alpha, [1.0], [1.0]) for step in steps)
 
 
 @pytest.mark.parametrize(
