@@ -15,7 +15,7 @@ for width in ${3:-4000 1000}; do
   here=("hydra.sweep.dir=$folder/width-$width" "model.widths=[$width,$width]")
   multirun "${here[@]}" method=sequential,cheat
   multirun "${here[@]}" control=none,decrement_only,increment_only,hidden_only,output_only
-  multirun "${here[@]}" control=shuffled_image,uniform_noise,shuffled_change,matched_noise,per_unit_change
+  multirun "${here[@]}" control=shuffled_image,uniform_noise,shuffled_change,matched_noise,per_unit_change,rank_one_change
   multirun "${here[@]}" control=row_norm,centred_current,centred_stimulus,standardised_current,standardised_stimulus
   multirun "${here[@]}" control=slept_row_norm,slept_standardised
   "$python" scripts/aggregate.py "$folder/width-$width" --against 'SRC, sleep python_mnist'

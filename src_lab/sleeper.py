@@ -1,7 +1,7 @@
 """When a run's network sleeps, and on whose images: what the experiment puts between `sleep` and its tasks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -91,7 +91,7 @@ class Sleeper:
         assert self._images is not None
         return Night(
             images=self._images.view(-1, *self._shape),
-            config=replace(self._config.sleep, iterations=self.steps(stage)),
+            config=self._config.sleep.after(stage),
             generator=generator(self._config.seed, "sleep", stage),
             mean_image=self._mean,
             outputs=sorted(self._classes),

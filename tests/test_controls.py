@@ -23,6 +23,7 @@ SLEEPS: dict[str, dict[str, Any]] = {
     "shuffled_change": {"change": "shuffled"},
     "matched_noise": {"change": "noise"},
     "per_unit_change": {"change": "per_unit"},
+    "rank_one_change": {"change": "rank_one"},
     "levelled_only": {"inc": 0.0, "dec": 0.0, "homeostasis": "outputs"},
 }
 STIMULI = {"shuffled_image": "shuffled", "uniform_noise": "uniform"}

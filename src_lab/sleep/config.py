@@ -1,6 +1,6 @@
 """Settings of the sleep phase: the schema behind `conf/sleep/` and the argument of `simulate` and `sleep`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from src_lab.settings import FINITE, NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, ConfigError, Range, check, setting
@@ -62,6 +62,10 @@ class SleepConfig:
     inc: float | list[float] = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
     dec: float | list[float] = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
     """Size of a change where the presynaptic unit spiked, and where it did not: one number, or one per layer."""
+    growth: float = setting(
+        1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
+    )
+    """Factor by which `inc` and `dec` grow from one sleep's task to the next: above 1, late sleeps are the stronger ones."""
     decay: float = setting(0.999, within=UNIT_INTERVAL, unit="per step", source="both programs")
     """Share of the membrane potential kept from one step to the next; 0 is the memoryless form."""
     threshold: float = setting(1.0, within=FINITE, unit="potential", source="both programs")
@@ -72,7 +76,7 @@ class SleepConfig:
         "all", source="both programs: all; the others are controls, ours", later=True
     )
     """Layers whose weights change: all, all but the last, the last. Spikes run through all of them."""
-    change: Literal["learned", "shuffled", "noise", "per_unit"] = setting(
+    change: Literal["learned", "shuffled", "noise", "per_unit", "rank_one"] = setting(
         "learned", source="both programs: learned; the others are controls, ours", later=True
     )
     """What each layer's weights change by: what they learned asleep, or a surrogate of it (`src_lab.sleep.surrogate`)."""
@@ -142,6 +146,12 @@ class SleepConfig:
     def steps(self, task: int) -> int:
         """Length of the sleep after task `task` (0 is the first): `iterations + task * bonus_iterations`."""
         return self.iterations + task * self.bonus_iterations
+
+    def after(self, task: int) -> "SleepConfig":
+        """The settings of the sleep after task `task`: its length, and its `inc` and `dec` grown."""
+        factor = self.growth**task
+        inc, dec = ([factor * each for each in x] if isinstance(x, list) else factor * x for x in (self.inc, self.dec))
+        return replace(self, iterations=self.steps(task), inc=inc, dec=dec)
 
     def plastic_layers(self, layers: int) -> frozenset[int]:
         """Indices of the layers whose weights change, of `layers`. Raises ConfigError when there are none."""

@@ -9,7 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Surrogate = Literal["shuffled", "noise", "per_unit"]
+POWER_ITERATIONS = 200
+"""At most: a few are enough where one direction stands out, as it does in what sleep changes."""
+CONVERGED = 1e-6
+"""Step of a unit vector."""
+
+Surrogate = Literal["shuffled", "noise", "per_unit", "rank_one"]
 
 
 def surrogates(
@@ -20,8 +25,10 @@ def surrogates(
     shuffled  the entries of D in random order: the same in every moment
     noise     N(mean(D), var(D)), independently for every weight
     per_unit  the mean of each unit's row of D in all of the row: one number per unit, and nothing is drawn
+    rank_one  the nearest matrix of rank one, u_i v_j: how much unit i changes times how much input j is changed, as if the
+              spikes of both came independently of each other (the mean field of sleep), and nothing is drawn
     """
-    draw = {"shuffled": _shuffled, "noise": _noise, "per_unit": _per_unit}[kind]
+    draw = {"shuffled": _shuffled, "noise": _noise, "per_unit": _per_unit, "rank_one": _rank_one}[kind]
     return [old + draw(new - old, generator).to(old) for old, new in zip(before, after, strict=True)]
 
 
@@ -29,8 +36,8 @@ def bias_surrogates(
     before: Sequence[Tensor | None], after: Sequence[Tensor | None], kind: Surrogate, generator: torch.Generator
 ) -> list[Tensor | None]:
     """The same for biases that learned: `shuffled` over the units of a layer, `noise` drawn for each, and with `per_unit`
-    what they learned, being one number per unit already."""
-    if kind == "per_unit":
+    and `rank_one` what they learned, being one number per unit already."""
+    if kind in ("per_unit", "rank_one"):
         return list(after)
     draw = {"shuffled": _shuffled, "noise": _noise}[kind]
     return [
@@ -46,6 +53,17 @@ def _shuffled(change: Tensor, generator: torch.Generator) -> Tensor:
 
 def _per_unit(change: Tensor, _: torch.Generator) -> Tensor:
     return change.mean(dim=tuple(range(1, change.ndim)), keepdim=True).expand_as(change)
+
+
+def _rank_one(change: Tensor, _: torch.Generator) -> Tensor:
+    matrix = change.flatten(1).double()
+    inputs = matrix.sum(dim=0)
+    for _step in range(POWER_ITERATIONS):
+        last = inputs
+        inputs = torch.nn.functional.normalize(matrix.T @ (matrix @ last), dim=0)
+        if (inputs - last).norm() < CONVERGED:
+            break
+    return torch.outer(matrix @ inputs, inputs).view_as(change)
 
 
 def _noise(change: Tensor, generator: torch.Generator) -> Tensor:

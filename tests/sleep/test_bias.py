@@ -199,8 +199,9 @@ class TestSurrogates:
         after: list[Tensor] = put_to_sleep(network(), config).biases
         return after
 
-    def test_a_change_per_unit_is_what_biases_learned(self) -> None:
-        assert equal(self.slept("per_unit"), self.slept("learned"))
+    @pytest.mark.parametrize("change", ["per_unit", "rank_one"])
+    def test_a_change_with_one_number_per_unit_is_what_biases_learned(self, change: str) -> None:
+        assert equal(self.slept(change), self.slept("learned"))
 
     def test_a_shuffle_moves_it_to_other_units(self) -> None:
         before, learned, moved = biases_of(network()), self.slept("learned"), self.slept("shuffled")

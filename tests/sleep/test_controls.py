@@ -202,7 +202,15 @@ class TestSurrogates:
             expected = theirs.mean(dim=1, keepdim=True).expand_as(theirs)
             torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
-    @pytest.mark.parametrize("kind", ["shuffled", "noise", "per_unit"])
+    def test_a_change_of_rank_one_is_the_nearest_there_is(self) -> None:
+        learned, nearest = change(ASLEEP), change(replace(ASLEEP, change="rank_one"))
+        for ours, theirs in zip(nearest, learned, strict=True):
+            left, sizes, right = torch.linalg.svd(theirs.double(), full_matrices=False)
+            expected = sizes[0] * torch.outer(left[:, 0], right[0])
+            assert sizes[1] > 0.01 * sizes[0], "or there would be nothing to leave out"
+            torch.testing.assert_close(ours.double(), expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+
+    @pytest.mark.parametrize("kind", ["shuffled", "noise", "per_unit", "rank_one"])
     def test_it_is_of_its_seed_and_leaves_layers_that_learned_nothing(self, kind: str) -> None:
         config = replace(ASLEEP, change=kind, plastic="hidden")
         first, second = change(config), change(config)

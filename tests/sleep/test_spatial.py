@@ -206,7 +206,7 @@ def test_everything_around_a_sleep_works() -> None:
     assert [state.step for state in seen] == [20, 40, 60]
     assert all(grown > 0 or shrunk > 0 for grown, shrunk in seen[-1].change_norms())
     assert set(units) == {(3 * 36, 4 * 9, 4)}
-    for change in ("shuffled", "noise", "per_unit"):
+    for change in ("shuffled", "noise", "per_unit", "rank_one"):
         put_to_sleep(cnn(), replace(ASLEEP, change=change))
     dark = replace(ASLEEP, beta=[1e9] * 3, stop_when_silent=30)
     assert put_to_sleep(cnn(), dark).steps == 30
