@@ -22,7 +22,7 @@ for bias in false true; do
   compare "digits-bias_$bias" experiment=digits "model.bias=$bias"
   for widths in 400,400 400 400,400,400 1000,1000 400,400,400,400; do
     for dataset in mnist fashion_mnist; do
-      compare "$dataset-$widths-bias_$bias" "dataset=$dataset" "model.widths=[$widths]" "model.bias=$bias"
+      compare "$dataset-${widths//,/x}-bias_$bias" "dataset=$dataset" "model.widths=[$widths]" "model.bias=$bias"
     done
   done
 done

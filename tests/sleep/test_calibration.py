@@ -12,7 +12,7 @@ from src_lab.sleep import SleepConfig, StimulusConfig, simulate, sleep
 from src_lab.sleep.bias import unit_rates
 from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.preparation import sleeping_parameters
+from src_lab.sleep.preparation import dissimilarities, sleeping_parameters
 
 ALWAYS = StimulusConfig(mask="none")
 
@@ -125,6 +125,42 @@ def test_a_relative_change_is_the_share_of_the_input_that_it_says(width: int, st
     before = mean_input(model)
     asleep(model, iterations=steps, **{key: 0.2})
     assert sign * (mean_input(model) / before - 1) == pytest.approx(0.2, abs=0.06)
+
+
+def test_dissimilarity_is_what_pairs_of_images_do_not_have_in_common_where_they_feed_a_layer() -> None:
+    model, images = network(30, 20, 10), torch.rand(7, 30, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        feeds = [images, model[:2](images)]
+    expected = []
+    for feed in feeds:
+        cosines = [torch.cosine_similarity(feed[i], feed[j], dim=0).item() for i in range(7) for j in range(7) if i != j]
+        expected.append(1 - sum(cosines) / len(cosines))
+    assert dissimilarities(model, find_layers(model), images) == pytest.approx(expected, rel=1e-5)
+    dark = torch.cat([images, torch.zeros(3, 30)])
+    assert dissimilarities(model, find_layers(model), dark) == pytest.approx(expected, rel=1e-5), "no direction, no cosine"
+    assert dissimilarities(model, find_layers(model), images[:1]) == [1.0, 1.0]
+
+
+def test_many_images_are_sampled_from_one_end_to_the_other() -> None:
+    """Sorted by class, as they may come: a thousand of each of two kinds that have nothing in common."""
+    model = network(2, 5)
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat_interleave(1000, dim=0)
+    assert dissimilarities(model, find_layers(model), images) == pytest.approx([0.5], abs=0.001)
+
+
+def test_changes_shrink_with_what_images_have_in_common() -> None:
+    model = network(30, 50, 10)
+    layers, draw = find_layers(model), torch.Generator().manual_seed(3)
+
+    def steps(plasticity: str, images: torch.Tensor) -> list[tuple[float, float]]:
+        settings = config(plasticity=plasticity, inc=0.2, dec=0.5)
+        return list(sleeping_parameters(model, layers, None, images, settings, draw).steps)
+
+    mixed, alike = torch.rand(9, 30, generator=torch.Generator().manual_seed(4)), torch.full((9, 30), 0.5)
+    shares = dissimilarities(model, layers, mixed)
+    for share, whole, part in zip(shares, steps("relative", mixed), steps("dissimilarity", mixed), strict=True):
+        assert part == pytest.approx([share * each for each in whole])
+    assert [abs(each) < 1e-6 for pair in steps("dissimilarity", alike) for each in pair] == [True] * 4
 
 
 def test_the_first_layer_alone_can_be_made_plastic() -> None:

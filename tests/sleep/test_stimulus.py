@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src_lab.settings import ConfigError
 from src_lab.sleep import SleepConfig, StimulusConfig
-from src_lab.sleep.stimulus import BLOCK, spike_blocks
+from src_lab.sleep.stimulus import BLOCK, kept_share, spike_blocks
 
 EVERY_TIME = SleepConfig(max_rate_hz=1000.0)
 """2 dt max_rate = 2: a pixel of intensity 1/2 or more spikes whenever the mask lets it."""
@@ -64,6 +64,24 @@ def test_the_global_generator_is_neither_read_nor_moved() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(1)
     assert torch.equal(drawn(images, config, 100), first)
+
+
+@pytest.mark.parametrize("mean_image", [None, torch.full((100,), 0.4)])
+@pytest.mark.parametrize(("wanted", "keep"), [(2.0, 0.05), (20.0, 0.5), (40.0, 1.0), (90.0, 1.0)])
+def test_a_step_has_the_wanted_number_of_input_spikes_as_far_as_there_are_pixels(
+    wanted: float, keep: float, mean_image: Tensor | None
+) -> None:
+    images = torch.full((3, 100), 0.4 if mean_image is None else 0.9)
+    config = with_stimulus(AS_IT_IS, mask="pixel", spikes=wanted, keep=0.123)
+    assert kept_share(config, images, mean_image) == pytest.approx(keep)
+    rate = drawn(images, config, 5_000, mean_image=mean_image).double().mean().item()
+    assert_rate(rate, min(wanted, 40) / 100, 500_000)
+
+
+def test_pixels_that_spike_at_every_step_count_once() -> None:
+    images = torch.cat([torch.ones(2, 50), torch.zeros(2, 50)], dim=1)
+    assert kept_share(with_stimulus(EVERY_TIME, mask="pixel", spikes=25.0), images) == pytest.approx(0.5)
+    assert kept_share(with_stimulus(EVERY_TIME, mask="pixel", spikes=25.0), torch.zeros(2, 50)) == 1.0
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.25, 0.8, 1.0])
