@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ideas for a better sleep, one at a time beside sleep=target_rate as it is (docs/best_sleep.md): width 1000, where a run takes ten
-# seconds, seeds that no search has seen.
+# Ideas for a better sleep, one at a time beside the calibrated sleep (docs/best_sleep.md) with the constants that it had when they were
+# tried: width 1000, where a run takes ten seconds, seeds that no search has seen.
 #   scripts/sleep_ideas.sh [SEEDS] [FOLDER]        e.g. scripts/sleep_ideas.sh 'range(20,25)' outputs/ideas
 # Finished runs are skipped, so it can be stopped and started again: forty minutes of CPU time for five seeds.
 set -euo pipefail
@@ -8,10 +8,11 @@ cd "$(dirname "$0")/.."
 seeds=${1:-'range(20,25)'}
 folder=${2:-outputs/ideas}
 python=${PYTHON:-.venv/bin/python}
+base=(sleep=target_rate sleep.dissimilarity=1 sleep.dec=2 sleep.stimulus.spikes=25)
 
 for dataset in mnist fashion_mnist; do
   idea() { # OVERRIDE...
-    "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/$dataset" "dataset=$dataset" sleep=target_rate \
+    "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/$dataset" "dataset=$dataset" "${base[@]}" \
       'model.widths=[1000,1000]' method=src "$@"
   }
   idea

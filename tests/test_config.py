@@ -101,12 +101,16 @@ WRONG = [
     ),
     ("sleep.plasticity=relative", "sleep.plasticity=relative needs rates that are known: use sleep.scaling=target_rate"),
     (
-        "sleep.plasticity=dissimilarity sleep.scaling=target_rate sleep.rule=proportional",
-        "sleep.plasticity=dissimilarity is not possible with sleep.rule=proportional",
+        "sleep.plasticity=relative sleep.scaling=target_rate sleep.rule=proportional",
+        "sleep.plasticity=relative is not possible with sleep.rule=proportional",
     ),
     (
         "sleep.stimulus.spikes=25 sleep.stimulus.mask=none",
         "sleep.stimulus.spikes=25 needs a mask that can keep more or fewer pixels: use sleep.stimulus.mask=pixel, not none",
+    ),
+    (
+        "sleep.dissimilarity=1",
+        "sleep.dissimilarity=1 scales shares, which sleep.plasticity=absolute has none of: use sleep.plasticity=relative",
     ),
     ("sleep.growth=0", "sleep.growth=0 is not allowed: must be a number > 0"),
     ("sleep.dec=[1,0.5]", "sleep.dec=[1.0,0.5] has 2 values but the network has 3 layers of weights"),

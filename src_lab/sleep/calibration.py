@@ -16,9 +16,9 @@ I, and adds the share `inc`, to first order, whatever the width, the weights' si
 
     inc_l = inc theta / (g T f(0) sum_j p_j^2)        dec_l = dec theta / (g T f(0) sum_j p_j (1 - p_j))
 
-`sleep.plasticity=dissimilarity` multiplies both by 1 - c_l, where c_l is the mean cosine between what two images bring about
-in the activity that feeds layer l, awake: the more all images have in common there, as in higher layers, the less can be
-taken from all of them without taking what tells them apart.
+`sleep.dissimilarity` multiplies both by that power of 1 - c_l, where c_l is the mean cosine between what two images bring
+about in the activity that feeds layer l, awake: the more all images have in common there, as in higher layers, the less can
+be taken from all of them without taking what tells them apart. That it helps was found by trial (docs/best_sleep.md).
 
 Source: ours; thresholds from firing rates are an old idea of network conversion (Diehl et al. 2015), the shares are new.
 """

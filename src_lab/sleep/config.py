@@ -85,12 +85,13 @@ class SleepConfig:
     )
     """What the biases of a network that has them do asleep (`src_lab.sleep.bias`): drive its units, drive and learn, or
     nothing."""
-    plasticity: Literal["absolute", "relative", "dissimilarity"] = setting(
-        "absolute", source="both programs: absolute; the others: ours", later=True
+    plasticity: Literal["absolute", "relative"] = setting(
+        "absolute", source="both programs: absolute; relative: ours", later=True
     )
-    """What `inc` and `dec` count: weight; shares of a unit's mean input over the whole sleep, which mean the same in
-    networks of any size; or such shares times how little two images' activities have in common in what feeds the layer
-    (`src_lab.sleep.calibration`; both need `scaling=target_rate`)."""
+    """What `inc` and `dec` count: weight, or shares of a unit's mean input over the whole sleep, which mean the same in
+    networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
+    dissimilarity: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: shares are the same in all layers", later=True)
+    """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )
@@ -128,18 +129,23 @@ class SleepConfig:
 
     def __post_init__(self) -> None:
         check(self, "sleep")
-        if self.plasticity != "absolute":
-            self._check_shares()
+        if self.plasticity == "relative":
+            self._check_relative()
+        elif self.dissimilarity:
+            raise ConfigError(
+                f"sleep.dissimilarity={self.dissimilarity:g} scales shares, which sleep.plasticity=absolute has none of: use "
+                "sleep.plasticity=relative, or sleep.dissimilarity=0"
+            )
 
-    def _check_shares(self) -> None:
+    def _check_relative(self) -> None:
         if self.scaling != "target_rate":
             raise ConfigError(
-                f"sleep.plasticity={self.plasticity} needs rates that are known: use sleep.scaling=target_rate, not "
+                "sleep.plasticity=relative needs rates that are known: use sleep.scaling=target_rate, not "
                 f"{self.scaling}, or sleep.plasticity=absolute"
             )
         if self.rule == "proportional":
             raise ConfigError(
-                f"sleep.plasticity={self.plasticity} is not possible with sleep.rule=proportional, which changes no weight "
+                "sleep.plasticity=relative is not possible with sleep.rule=proportional, which changes no weight "
                 "of 0: use sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
             )
 

@@ -46,10 +46,10 @@ def sleeping_parameters(
         noise = first_steps(CALIBRATION_STEPS, images, config, copied_generator(generator), mean_image)
         found = calibrate(layers, biases, noise, images, config, mean_image)
         factors = found.alpha
-        if config.plasticity != "absolute":
+        if config.plasticity == "relative":
             shares = [1.0] * len(layers)
-            if config.plasticity == "dissimilarity":
-                shares = dissimilarities(model, layers, images)
+            if config.dissimilarity:
+                shares = [share**config.dissimilarity for share in dissimilarities(model, layers, images)]
             steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
     rates = unit_rates(config, alpha, beta, images, mean_image) if biases is not None else ()
@@ -76,7 +76,7 @@ def dissimilarities(model: nn.Module, layers: Sequence[SleepingLayer], images: T
         for found, feed in zip(directions, feeds, strict=True):
             active = feed.flatten(1).double()
             found.append(active[active.any(dim=1)])
-    return [1 - _mean_cosine(torch.cat(found)) for found in directions]
+    return [max(0.0, 1 - _mean_cosine(torch.cat(found))) for found in directions]
 
 
 def _mean_cosine(activities: Tensor) -> float:

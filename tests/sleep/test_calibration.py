@@ -152,15 +152,16 @@ def test_changes_shrink_with_what_images_have_in_common() -> None:
     model = network(30, 50, 10)
     layers, draw = find_layers(model), torch.Generator().manual_seed(3)
 
-    def steps(plasticity: str, images: torch.Tensor) -> list[tuple[float, float]]:
-        settings = config(plasticity=plasticity, inc=0.2, dec=0.5)
+    def steps(power: float, images: torch.Tensor) -> list[tuple[float, float]]:
+        settings = config(plasticity="relative", dissimilarity=power, inc=0.2, dec=0.5)
         return list(sleeping_parameters(model, layers, None, images, settings, draw).steps)
 
     mixed, alike = torch.rand(9, 30, generator=torch.Generator().manual_seed(4)), torch.full((9, 30), 0.5)
     shares = dissimilarities(model, layers, mixed)
-    for share, whole, part in zip(shares, steps("relative", mixed), steps("dissimilarity", mixed), strict=True):
-        assert part == pytest.approx([share * each for each in whole])
-    assert [abs(each) < 1e-6 for pair in steps("dissimilarity", alike) for each in pair] == [True] * 4
+    for power in (1.0, 2.0):
+        for share, whole, part in zip(shares, steps(0.0, mixed), steps(power, mixed), strict=True):
+            assert part == pytest.approx([share**power * each for each in whole])
+    assert [abs(each) < 1e-6 for pair in steps(1.0, alike) for each in pair] == [True] * 4
 
 
 def test_the_first_layer_alone_can_be_made_plastic() -> None:
