@@ -133,8 +133,8 @@ class SleepConfig:
             self._check_relative()
         elif self.dissimilarity:
             raise ConfigError(
-                f"sleep.dissimilarity={self.dissimilarity:g} scales shares, which sleep.plasticity=absolute has none of: use "
-                "sleep.plasticity=relative, or sleep.dissimilarity=0"
+                f"sleep.dissimilarity={self.dissimilarity:g} scales shares, which sleep.plasticity=absolute has none of: "
+                "use sleep.plasticity=relative, or sleep.dissimilarity=0"
             )
 
     def _check_relative(self) -> None:
@@ -145,8 +145,8 @@ class SleepConfig:
             )
         if self.rule == "proportional":
             raise ConfigError(
-                "sleep.plasticity=relative is not possible with sleep.rule=proportional, which changes no weight "
-                "of 0: use sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
+                "sleep.plasticity=relative is not possible with sleep.rule=proportional, which changes no weight of 0: use "
+                " sleep.rule=sigmoid or tadros, or sleep.plasticity=absolute"
             )
 
     def steps(self, task: int) -> int:
