@@ -8,26 +8,39 @@ cd "$(dirname "$0")/.."
 seeds=${1:-'range(20,25)'}
 folder=${2:-outputs/ideas}
 python=${PYTHON:-.venv/bin/python}
-base=(sleep=target_rate sleep.dissimilarity=1 sleep.dec=2 sleep.stimulus.spikes=25)
+base=(sleep=target_rate sleep.dissimilarity=1 sleep.dec=2 sleep.stimulus.spikes=25 'model.widths=[1000,1000]' method=src)
 
 for dataset in mnist fashion_mnist; do
-  idea() { # OVERRIDE...
+  idea() { # NAME OVERRIDE...
     "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/$dataset" "dataset=$dataset" "${base[@]}" \
-      'model.widths=[1000,1000]' method=src "$@"
+      "sleep.name=$1" "${@:2}"
   }
-  idea
-  idea 'sleep.alpha_scale=[1.4,1,1]'             # a first layer that spikes more
-  idea sleep.homeostasis=none
-  idea sleep.growth=0.8,1.25                     # strong early, strong late
-  idea sleep.inc=1                               # Hebbian growth beside the decay
-  idea sleep.plastic=all                         # the output layer learns as well
-  idea sleep.change=rank_one,per_unit            # the mean field; one number per unit
-  idea sleep.stimulus.images=seen,running_mean   # noise of all tasks
-  idea sleep.stimulus.samples_per_step=1,null    # noise of single images, of the mean of all
-  idea sleep.stimulus.shape=shuffled,uniform
-  idea sleep.target_rate=0.003,0.03
-  idea method.sleep_after=2,last_task
-  idea method=running_average method.sleep_after=each_task method.power=0.2,0.5,0.75
-  idea model.bias=true sleep.bias=scaled,adapt,ignore
-  "$python" scripts/aggregate.py "$folder/$dataset" --out "$folder/tables/$dataset" --against "sleep=target_rate"
+  average() { idea "$1" method=running_average method.sleep_after=each_task "${@:2}"; }
+
+  idea base
+  idea first_layer_spikes_more 'sleep.alpha_scale=[1.4,1,1]'
+  idea outputs_not_levelled sleep.homeostasis=none
+  idea strong_early sleep.growth=0.8
+  idea strong_late sleep.growth=1.25
+  idea hebbian sleep.inc=1
+  idea outputs_plastic sleep.plastic=all
+  idea mean_field sleep.change=rank_one
+  idea one_number_per_unit sleep.change=per_unit
+  idea images_of_all_tasks sleep.stimulus.images=seen
+  idea one_running_mean sleep.stimulus.images=running_mean
+  idea single_images sleep.stimulus.samples_per_step=1
+  idea one_mean_image sleep.stimulus.samples_per_step=null
+  idea shuffled_image sleep.stimulus.shape=shuffled
+  idea uniform_noise sleep.stimulus.shape=uniform
+  idea rate_0.003 sleep.target_rate=0.003
+  idea rate_0.03 sleep.target_rate=0.03
+  idea every_second_task method.sleep_after=2
+  idea last_task_only method.sleep_after=last_task
+  average averaged_0.2 method.power=0.2
+  average averaged_0.5 method.power=0.5
+  average averaged_0.75 method.power=0.75
+  idea biases model.bias=true
+  idea biases_adapt model.bias=true sleep.bias=adapt
+  idea biases_ignored model.bias=true sleep.bias=ignore
+  "$python" scripts/aggregate.py "$folder/$dataset" --by sleep --against base --out "$folder/tables/$dataset"
 done
