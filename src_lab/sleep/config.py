@@ -62,10 +62,6 @@ class SleepConfig:
     inc: float | list[float] = setting(0.001, within=NON_NEGATIVE, unit="weight", source="Python program")
     dec: float | list[float] = setting(0.0001, within=NON_NEGATIVE, unit="weight", source="Python program")
     """Size of a change where the presynaptic unit spiked, and where it did not: one number, or one per layer."""
-    growth: float = setting(
-        1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
-    )
-    """Factor by which `inc` and `dec` grow from one sleep's task to the next: above 1, late sleeps are the stronger ones."""
     decay: float = setting(0.999, within=UNIT_INTERVAL, unit="per step", source="both programs")
     """Share of the membrane potential kept from one step to the next; 0 is the memoryless form."""
     threshold: float = setting(1.0, within=FINITE, unit="potential", source="both programs")
@@ -92,6 +88,10 @@ class SleepConfig:
     networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
     dissimilarity: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: shares are the same in all layers", later=True)
     """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
+    growth: float = setting(
+        1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
+    )
+    """Factor by which `inc` and `dec` grow from one sleep's task to the next: above 1, late sleeps are the stronger ones."""
     alpha: list[float] = setting(
         [14.983829, 253.17746, 7.770772], within=FINITE, unit="potential per weight", source="Python program"
     )
