@@ -14,6 +14,10 @@ for dataset in ${3:-mnist fashion_mnist}; do
   multirun "experiment=best_${dataset%%_mnist}"
   multirun "dataset=$dataset" method=src control=none,levelled_only
   multirun "dataset=$dataset" method=merge
-  multirun "dataset=$dataset" method=owm train.learning_rate=0.27954732216218575 method.alpha=0.35674174994557456 # tuned at width 1200
+  case $dataset in # tuned at width 1200, docs/results/rivals/*_1200/tuned.csv
+    mnist) owm=(train.learning_rate=0.27954732216218575 method.alpha=0.35674174994557456) ;;
+    *) owm=(train.learning_rate=0.23258838143831592 method.alpha=0.06278001427016797) ;;
+  esac
+  multirun "dataset=$dataset" method=owm "${owm[@]}"
   "$python" scripts/aggregate.py "$folder/$dataset" --out "$folder/tables/$dataset" --against 'SRC, sleep python_mnist'
 done
