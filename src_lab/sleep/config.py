@@ -30,7 +30,8 @@ class StimulusConfig:
     spikes: float | None = setting(
         None, within=POSITIVE, unit="input spikes per step", example="25", source="null: `keep` counts; ours", later=True
     )
-    """How many input spikes a step has, on average: a `pixel` mask then keeps as many pixels as that takes, at most all."""
+    """How many input spikes a step has, on average: a `pixel` mask then keeps as many pixels as that takes, at most all, and
+    `keep` has no effect."""
     window: int = setting(11, within=Range(1), unit="pixels", source="MATLAB program: 11 x 11")
     """Side of the square that a `window` mask keeps."""
     shape: Shape = setting("mean", source="both programs: mean; the others are controls, ours", later=True)
