@@ -9,12 +9,10 @@ seeds=${1:-'range(10,13)'}
 folder=${2:-outputs/one_setting}
 python=${PYTHON:-.venv/bin/python}
 
-start=(sleep.dissimilarity=1 sleep.dec=2 sleep.stimulus.spikes=25) # of the searches: the constants as they were when these were made
-
 compare() { # NAME OVERRIDE...
   local searched=$folder/search/$1
   shift
-  "$python" run.py -m search=target_rate sleep=target_rate "${start[@]}" method=src threads=1 "hydra.sweep.dir=$searched" "$@"
+  "$python" run.py -m search=target_rate sleep=target_rate method=src threads=1 "hydra.sweep.dir=$searched" "$@"
   local run=("$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" "$@")
   "${run[@]}" sleep=target_rate
   "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=target_rate_best
