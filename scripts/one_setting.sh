@@ -2,7 +2,7 @@
 # One set of constants, sleep=target_rate as it is, over widths, depths, biases and data sets, and beside it what a search of 20
 # trials on validation images finds for each of these networks, run with the same fresh seeds (docs/best_sleep.md).
 #   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(10,15)' outputs/one_setting
-# Finished trials and runs are skipped, so it can be stopped and started again: about two and a half hours of CPU time with three seeds.
+# Finished trials and runs are skipped, so it can be stopped and started again: by its parts an hour and a half of CPU time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds=${1:-'range(10,13)'}

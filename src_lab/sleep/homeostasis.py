@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src_lab.evaluation import evaluating
+from src_lab.sleep.feeds import feeds_of
 from src_lab.sleep.layers import SleepingLayer
 
 HOMEOSTASIS_STEPS = 1000
@@ -38,7 +38,8 @@ def level_outputs(
     brightness = float(shown.mean())
     if not brightness:
         return
-    feed = _feed(model, last, shown * (float(images.double().mean()) / brightness)).double()
+    bright = shown * (float(images.double().mean()) / brightness)
+    feed = torch.cat([fed.flatten(1).double() for (fed,) in feeds_of(model, [last], bright)])
     chosen = torch.arange(len(weight)) if outputs is None else torch.tensor(sorted(outputs))
     rows = weight.double()[chosen]
     if bias is not None:
@@ -52,15 +53,3 @@ def level_outputs(
     if bias is not None:
         bias[chosen] = rows[:, -1].to(bias)
     last.write(weight, bias)
-
-
-def _feed(model: nn.Module, last: SleepingLayer, shown: Tensor) -> Tensor:
-    """What feeds the last layer of weights, (n, n_in), in evaluation mode."""
-    seen: list[Tensor] = []
-    hook = last.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        with evaluating(model), torch.no_grad():
-            model(shown)
-    finally:
-        hook.remove()
-    return seen[0].flatten(1)

@@ -1,23 +1,21 @@
 """Every number of a sleep, from its settings, the network and the images: gains, thresholds, steps, drive of biases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
-from src_lab.evaluation import evaluating
 from src_lab.sleep.backend import Biases, Parameters
 from src_lab.sleep.bias import unit_rates
 from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
 from src_lab.sleep.config import SleepConfig
+from src_lab.sleep.feeds import feeds_of
 from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.scaling import gains, normalization_factors, thresholds
 from src_lab.sleep.stimulus import BLOCK, spike_blocks
 
-BATCH = 1000
-"""Images per forward pass when activations are measured."""
 SAMPLE = 1000
 """Images from which similarities are measured: spread over all of them, which may come sorted by class."""
 
@@ -72,7 +70,7 @@ def dissimilarities(model: nn.Module, layers: Sequence[SleepingLayer], images: T
     """1 - c of each layer: c is the mean cosine between what two of at most SAMPLE images (n, ...) feed it; 1 below two."""
     chosen = images[:: max(1, len(images) // SAMPLE)][:SAMPLE]
     directions: list[list[Tensor]] = [[] for _ in layers]
-    for feeds in _feeds(model, layers, chosen):
+    for feeds in feeds_of(model, layers, chosen):
         for found, feed in zip(directions, feeds, strict=True):
             active = feed.flatten(1).double()
             found.append(active[active.any(dim=1)])
@@ -91,24 +89,6 @@ def _mean_cosine(activities: Tensor) -> float:
 def _activation_maxima(model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor) -> list[float]:
     """Highest activation of each layer on `images`, in evaluation mode: what the next layer of weights receives."""
     maxima = [float("-inf")] * len(layers)
-    for _, *activities in _feeds(model, layers, images, with_outputs=True):
+    for _, *activities in feeds_of(model, layers, images, with_outputs=True):
         maxima = [max(maximum, activity.max().item()) for maximum, activity in zip(maxima, activities, strict=True)]
     return maxima
-
-
-def _feeds(
-    model: nn.Module, layers: Sequence[SleepingLayer], images: Tensor, *, with_outputs: bool = False
-) -> Iterator[list[Tensor]]:
-    """What every layer is fed by a batch of `images`, in evaluation mode, and at the end the outputs if wanted."""
-    seen: list[Tensor] = []
-    hooks = [layer.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in layers]
-    first = layers[0].weight()
-    try:
-        with evaluating(model), torch.inference_mode():
-            for batch in torch.split(images, BATCH):
-                seen.clear()
-                outputs = model(batch.to(first.device, first.dtype))
-                yield [*seen, outputs] if with_outputs else list(seen)
-    finally:
-        for hook in hooks:
-            hook.remove()

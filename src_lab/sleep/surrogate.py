@@ -9,11 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-POWER_ITERATIONS = 200
-"""At most: a few are enough where one direction stands out, as it does in what sleep changes."""
-CONVERGED = 1e-6
-"""Step of a unit vector."""
-
 Surrogate = Literal["shuffled", "noise", "per_unit", "rank_one"]
 
 
@@ -56,14 +51,11 @@ def _per_unit(change: Tensor, _: torch.Generator) -> Tensor:
 
 
 def _rank_one(change: Tensor, _: torch.Generator) -> Tensor:
-    matrix = change.flatten(1).double()
-    inputs = matrix.sum(dim=0)
-    for _step in range(POWER_ITERATIONS):
-        last = inputs
-        inputs = torch.nn.functional.normalize(matrix.T @ (matrix @ last), dim=0)
-        if (inputs - last).norm() < CONVERGED:
-            break
-    return torch.outer(matrix @ inputs, inputs).view_as(change)
+    from sklearn.utils.extmath import randomized_svd  # type: ignore[import-untyped]  # slow to load, and ships no types
+
+    matrix = change.flatten(1).double().cpu().numpy()
+    units, size, inputs = randomized_svd(matrix, n_components=1, n_iter=20, random_state=0)
+    return torch.from_numpy(size * units @ inputs).view_as(change)
 
 
 def _noise(change: Tensor, generator: torch.Generator) -> Tensor:
