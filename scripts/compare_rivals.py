@@ -71,7 +71,9 @@ def write_page(folder: Path, ranges: Ranges, trials: int) -> list[str]:
     notes = folder.with_name(f"{folder.name}_notes.md")
     text = page(folder, list(ranges), SEEDS, notes.read_text(encoding="utf-8") if notes.exists() else "")
     write_atomically(folder.with_suffix(".md"), text)
-    return [*(missing(record, ranges, SEEDS, trials) for record in records(folder)), str(folder.with_suffix(".md"))]
+    found = records(folder)
+    lacking = [missing(record, ranges, SEEDS, trials, [other for other in found if other is not record]) for record in found]
+    return [*lacking, str(folder.with_suffix(".md"))]
 
 
 def parse_arguments() -> argparse.Namespace:

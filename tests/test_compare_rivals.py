@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from src_lab.rivals.page import page
+from src_lab.rivals.page import missing, page
 from src_lab.rivals.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +80,17 @@ def test_the_page_says_what_is_chosen_missing_and_no_longer_counts(tmp_path: Pat
     assert text.index("| NCM | 85.0") < text.index("| SRC | 65.0 ± 7.1 (2)") < text.index("| owm | its defaults | - | 8 |")
     assert "| src | `sleep.inc=0.0123 train.learning_rate=0.1` | - | 8 | this setting |" in text
     assert text.endswith("## Notes\n")
+
+
+def test_the_time_of_a_method_that_never_ran_here_is_judged_by_another_record(tmp_path: Path) -> None:
+    wide, narrow = Record(tmp_path / "rivals" / "wide"), Record(tmp_path / "rivals" / "narrow")
+    for record, seconds in ((wide, {"ncm": 360}), (narrow, {"ncm": 36, "owm": 180})):
+        record.tuned.add({"method": name, "overrides": "", "trials": 8, "setting": "experiment=digits"} for name in seconds)
+        for method, cpu in seconds.items():
+            about = {"approach": method, "method": method, "seed": 10, "final_accuracy": 0.5, "setting": "experiment=digits"}
+            record.runs.add([about | {"run_id": record.config(method, 10).run_id, "cpu_seconds": cpu}])
+    assert missing(wide, ["ncm", "owm"], [10], 1) == "wide: 2 runs missing (1 of them trials), about 0.2 CPU hours"
+    assert missing(wide, ["ncm", "owm"], [10], 1, [narrow]) == "wide: 2 runs missing (1 of them trials), about 1.0 CPU hours"
 
 
 def test_the_committed_page_is_made_from_the_committed_records() -> None:

@@ -84,10 +84,17 @@ def choices(tuned: Mapping[str, Row]) -> DataFrame:
     )
 
 
-def missing(record: Record, methods: Iterable[str], seeds: Sequence[int], trials: int) -> str:
-    """How many trials and runs a record lacks, and what they will take."""
+def missing(record: Record, methods: Iterable[str], seeds: Sequence[int], trials: int, others: Sequence[Record] = ()) -> str:
+    """How many trials and runs a record lacks, and what they will take: as the method's runs did here or, if it has none,
+    in `others`, times as much as the methods that both records have take longer here."""
     tuned, counted = record.tuned.rows(), record.counted()
     done = [((row["method"],), number(row, "cpu_seconds")) for row in counted.values()]
+    own = _seconds(record)
+    for other in map(_seconds, others):
+        both = own.index.intersection(other.index)
+        if other[both].sum() > 0:
+            new = other.index.difference(own.index)
+            done += [((method,), other[method] * own[both].sum() / other[both].sum()) for method in new]
     wanted, searches = [], 0
     for method in methods:
         if method in tuned:
@@ -97,6 +104,12 @@ def missing(record: Record, methods: Iterable[str], seeds: Sequence[int], trials
             wanted += [(method,)] * (trials + len(seeds))
             searches += trials
     return missing_line(record.name, wanted, done, f" ({searches} of them trials)" if searches else "")
+
+
+def _seconds(record: Record) -> pd.Series:
+    """CPU seconds of a run of each method."""
+    rows = DataFrame(record.counted().values(), columns=["method", "cpu_seconds"])
+    return pd.to_numeric(rows["cpu_seconds"]).groupby(rows["method"]).mean().dropna()
 
 
 def _as_runs(rows: Sequence[Row]) -> Runs:
