@@ -225,7 +225,7 @@ def _check_together(config: RunConfig, here: bool) -> None:
             f"sleep.backend={config.sleep.backend} is for networks without convolutions: use sleep.backend=auto or "
             "model.channels=[]"
         )
-    if device is not None:
+    if device is not None and not config.model.channels:
         choose(config.sleep.backend, device)
     if config.sleep.keep_best and config.sleep.record_every is None:
         raise ConfigError(
