@@ -23,6 +23,7 @@ for dataset in mnist fashion_mnist; do
   idea strong_early sleep.growth=0.8
   idea strong_late sleep.growth=1.25
   idea hebbian sleep.inc=1
+  idea levelled_on_summaries sleep.summary=3
   idea outputs_plastic sleep.plastic=all
   idea mean_field sleep.change=rank_one
   idea one_number_per_unit sleep.change=per_unit

@@ -151,7 +151,8 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
         validation = overall(measure(method, stream.tasks, stages[-1], "validation"))
     if now.trace.rows:
         write_trace(now.trace.table(), folder)
-    extra = {"validation_accuracy": validation, "stage_validation": now.validation, "stored": asdict(method.stored())}
+    stored = asdict(method.stored() + sleeper.stored())
+    extra = {"validation_accuracy": validation, "stage_validation": now.validation, "stored": stored}
     metrics = write_results(now.log, folder, now.costs() | extra)
     checkpoints.clear(folder)
     return now.log, metrics

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from src_lab.config import RunConfig
 from src_lab.data import Stream, Task
+from src_lab.methods.base import Stored
 from src_lab.rng import generator
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepConfig, SleepResult, SleepState, sleep
+from src_lab.sleep import SleepConfig, SleepResult, SleepState, Summary, sleep
 from src_lab.sleep.stimulus import image_sides
+from src_lab.sleep.summary import require_enough
 
 Phase = Literal["train", "sleep"]
 
@@ -26,13 +28,14 @@ class Night:
     generator: torch.Generator
     mean_image: Tensor | None
     outputs: list[int]
+    summaries: list[Summary]
 
 
 class Sleeper:
-    """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image.
+    """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image; summaries.
 
-    Raises ConfigError at once when the run will sleep and its images do not fit the stimulus, or lack the
-    validation part that `sleep.keep_best` chooses by.
+    Raises ConfigError at once when the run will sleep and its images do not fit the stimulus, are too few for
+    `sleep.summary`, or lack the validation part that `sleep.keep_best` chooses by.
     """
 
     def __init__(self, config: RunConfig, stream: Stream, stages: int) -> None:
@@ -43,12 +46,16 @@ class Sleeper:
         self._mean: Tensor | None = None
         self._seen = 0
         self._classes: set[int] = set()
+        self._summaries: list[Summary] = []
         if config.sleeps:
             if config.sleep.keep_best and not all(len(task.validation) for task in stream.tasks):
                 raise ConfigError(
                     "sleep.keep_best=true needs validation images in every task: set dataset.validation_per_task, e.g. "
                     "dataset.validation_per_task=100"
                 )
+            if config.sleep.summary is not None:
+                for task in stream.tasks:
+                    require_enough(config.sleep.summary, *task.train.images.flatten(1).shape)
             image_sides(stream.tasks[0].train.images[:1].view(-1, *self._shape), config.sleep.stimulus)
 
     def see(self, task: Task) -> None:
@@ -62,7 +69,19 @@ class Sleeper:
             old = torch.zeros(new.shape[1]) if self._mean is None else self._mean
             self._mean = old + (new.mean(dim=0) - old) * (len(new) / (self._seen + len(new)))
         self._seen += len(new)
+        if self._config.sleeps and self._config.sleep.summary is not None:
+            self._summaries.append(Summary.of(new, self._config.sleep.summary))
         self._classes |= set(task.classes)
+
+    def stored(self) -> Stored:
+        """What is carried to the next task now, beside the network: nothing where only the current task's images count."""
+        if not self._config.sleeps or self._images is None:
+            return Stored()
+        kept = sum(summary.numbers for summary in self._summaries)
+        if self._mean is not None:
+            kept += self._mean.numel()
+        images = len(self._images) if self._config.sleep.stimulus.images in ("seen", "first") else 0
+        return Stored(floats=kept, images=images)
 
     def due(self, stage: int) -> bool:
         """Whether the network sleeps after stage `stage` (0 is the first), as `method.sleep_after` says."""
@@ -95,6 +114,7 @@ class Sleeper:
             generator=generator(self._config.seed, "sleep", stage),
             mean_image=self._mean,
             outputs=sorted(self._classes),
+            summaries=self._summaries,
         )
 
     def sleep(
@@ -111,4 +131,5 @@ class Sleeper:
             callback=callback,
             mean_image=night.mean_image,
             outputs=night.outputs,
+            summaries=night.summaries,
         )

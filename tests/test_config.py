@@ -95,6 +95,8 @@ WRONG = [
     ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("sleep.keep_best=true", "sleep.keep_best=true needs recorded steps"),
+    ("sleep.summary=3", "sleep.summary=3 is what outputs are levelled on, and sleep.homeostasis=none levels none"),
+    ("sleep.summary=0 sleep.homeostasis=outputs", "sleep.summary=0 is not allowed"),
     (
         "sleep.keep_best=true sleep.record_every=10 sleep.homeostasis=outputs",
         "sleep.keep_best=true keeps what some step had, but sleep.homeostasis=outputs changes it afterwards",

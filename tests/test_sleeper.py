@@ -1,9 +1,12 @@
 """What a run's sleep may know of the past, beside the noise."""
 
+import pytest
 import torch
 
 from src_lab.data import load_stream
+from src_lab.methods.base import Stored
 from src_lab.models import build_model
+from src_lab.settings import ConfigError
 from src_lab.sleeper import Sleeper
 from tests.test_experiment import AWAKE, configured
 
@@ -35,3 +38,51 @@ def test_a_sleep_grows_with_the_tasks_before_it() -> None:
     assert [night.iterations for night in nights] == [60, 70, 80]
     assert [night.inc for night in nights] == [0.5, 1.0, 2.0]
     assert [night.dec for night in nights] == [[1.0, 0.5, 0.25], [2.0, 1.0, 0.5], [4.0, 2.0, 1.0]]
+
+
+def seen_all(*overrides: str) -> tuple[Sleeper, int]:
+    """A sleeper that has seen every task, and the pixels of an image."""
+    config = configured("method=src", *AWAKE, *LEVELLED, *overrides)
+    stream = load_stream(config.dataset, config.seed)
+    sleeper = Sleeper(config, stream, len(stream.tasks))
+    for task in stream.tasks:
+        sleeper.see(task)
+    return sleeper, stream.tasks[0].train.images.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "floats", "images"),
+    [
+        ([], 0, 0),
+        (["sleep.summary=3"], 5 * 4, 0),
+        (["sleep.summary=3", "method.sleep_after=never"], 0, 0),
+        (["sleep.stimulus.images=running_mean"], 1, 0),
+    ],
+)
+def test_what_sleep_carries_from_task_to_task_is_counted(overrides: list[str], floats: int, images: int) -> None:
+    sleeper, pixels = seen_all(*overrides)
+    assert sleeper.stored() == Stored(floats=floats * pixels, images=images)
+
+
+def test_images_that_the_noise_may_use_later_are_counted() -> None:
+    config = configured("method=src", *AWAKE)
+    tasks = [len(task.train.images) for task in load_stream(config.dataset, config.seed).tasks]
+    assert seen_all("sleep.stimulus.images=seen")[0].stored().images == sum(tasks)
+    assert seen_all("sleep.stimulus.images=first")[0].stored().images == tasks[0]
+
+
+def test_outputs_are_levelled_on_a_summary_of_each_task_that_was_met() -> None:
+    config = configured("method=src", *AWAKE, *LEVELLED, "sleep.summary=2")
+    stream = load_stream(config.dataset, config.seed)
+    sleeper = Sleeper(config, stream, len(stream.tasks))
+    for stage, task in enumerate(stream.tasks[:3]):
+        sleeper.see(task)
+        means = torch.stack([summary.mean for summary in sleeper.night(stage).summaries])
+        assert torch.allclose(means, torch.stack([met.train.images.mean(dim=0) for met in stream.tasks[: stage + 1]]))
+
+
+def test_components_that_a_task_has_not_are_refused_before_any_work() -> None:
+    config = configured("method=src", *AWAKE, *LEVELLED, "sleep.summary=65")
+    stream = load_stream(config.dataset, config.seed)
+    with pytest.raises(ConfigError, match=r"sleep\.summary=65 is more than \d+ images of 64 pixels have components"):
+        Sleeper(config, stream, len(stream.tasks))

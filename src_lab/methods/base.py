@@ -93,6 +93,9 @@ class Stored:
     images: int = 0
     models: int = 0
 
+    def __add__(self, other: "Stored") -> "Stored":
+        return Stored(self.floats + other.floats, self.images + other.images, self.models + other.models)
+
 
 class Method(ABC):
     """A learner that meets the stages of a stream in order."""

@@ -5,6 +5,7 @@ from src_lab.sleep.batch import simulate_batch
 from src_lab.sleep.config import SleepConfig, StimulusConfig
 from src_lab.sleep.network import SleepState, load_weights, sleep
 from src_lab.sleep.simulate import SleepResult, simulate
+from src_lab.sleep.summary import Summary
 
 __all__ = [
     "NonFiniteError",
@@ -12,6 +13,7 @@ __all__ = [
     "SleepResult",
     "SleepState",
     "StimulusConfig",
+    "Summary",
     "load_weights",
     "simulate",
     "simulate_batch",

@@ -116,6 +116,11 @@ class SleepConfig:
     """Mean rate at which the units of a layer spike when sleep begins: one number, or one per layer."""
     homeostasis: Literal["none", "outputs"] = setting("none", source="both programs: none; outputs: ours", later=True)
     """What is levelled when the sleep is over: nothing, or the outputs' excitability (`src_lab.sleep.homeostasis`)."""
+    summary: int | None = setting(
+        None, within=Range(1), unit="components", example="3", source="null: nothing is kept; ours", later=True
+    )
+    """Principal components that are kept of each task's images, with their mean, to level outputs on instead of on the
+    noise (`src_lab.sleep.summary`)."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
     dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
     backend: BackendName = setting("auto")
@@ -136,6 +141,12 @@ class SleepConfig:
             raise ConfigError(
                 f"sleep.dissimilarity={self.dissimilarity:g} scales shares, which sleep.plasticity=absolute has none of: "
                 "use sleep.plasticity=relative, or sleep.dissimilarity=0"
+            )
+
+        if self.summary is not None and self.homeostasis == "none":
+            raise ConfigError(
+                f"sleep.summary={self.summary} is what outputs are levelled on, and sleep.homeostasis=none levels none: use "
+                "sleep.homeostasis=outputs, or sleep.summary=null"
             )
 
     def _check_relative(self) -> None:

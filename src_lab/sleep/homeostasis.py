@@ -11,6 +11,9 @@ that takes away the mean answer. A bias is the weight of one more input, whose a
 of an output's weights. Shifting the bias alone would do the same to the noise, but less for what the network knows: 56
 instead of 71 % with two layers of 400 units (split MNIST, validation, seeds 0 and 1). Source: ours; synaptic scaling in
 sleep (Tononi and Cirelli 2006, doi 10.1016/j.smrv.2005.05.002) is the idea.
+
+The noise knows the newest task's images only. With `sleep.summary` the outputs answer instead to images drawn from a
+summary of each task (`src_lab.sleep.summary`), and are levelled on what they will be asked about.
 """
 
 from collections.abc import Sequence
@@ -24,22 +27,23 @@ from src_lab.sleep.layers import SleepingLayer
 HOMEOSTASIS_STEPS = 1000
 
 
-def level_outputs(
-    model: nn.Module, last: SleepingLayer, stimulus: Tensor, images: Tensor, outputs: Sequence[int] | None = None
-) -> None:
-    """Give the outputs of `model` equal mean and spread on the noise `stimulus` (T, n_0), in place.
-
-    last     the model's last layer of weights
-    images   (n, ...) that shaped the noise, which is made as bright, on average, as they are
-    outputs  those that have been learned; the others are left alone. None is all of them
-    """
-    weight, bias = last.weight(), last.bias()
+def as_images(stimulus: Tensor, images: Tensor, weight: Tensor) -> Tensor:
+    """The noise (T, n_0) as T images, as bright on average as `images` (n, ...); dtype and device are those of `weight`."""
     shown = stimulus.view(len(stimulus), *images.shape[1:]).to(weight)
     brightness = float(shown.mean())
-    if not brightness:
+    return shown * (float(images.double().mean()) / brightness) if brightness else shown
+
+
+def level_outputs(model: nn.Module, last: SleepingLayer, shown: Tensor, outputs: Sequence[int] | None = None) -> None:
+    """Give the outputs of `model` equal mean and spread on the images `shown` (n, ...), in place; on black ones, nothing.
+
+    last     the model's last layer of weights
+    outputs  those that have been learned; the others are left alone. None is all of them
+    """
+    if not shown.any():
         return
-    bright = shown * (float(images.double().mean()) / brightness)
-    feed = torch.cat([fed.flatten(1).double() for (fed,) in feeds_of(model, [last], bright)])
+    weight, bias = last.weight(), last.bias()
+    feed = torch.cat([fed.flatten(1).double() for (fed,) in feeds_of(model, [last], shown)])
     chosen = torch.arange(len(weight)) if outputs is None else torch.tensor(sorted(outputs))
     rows = weight.double()[chosen]
     if bias is not None:

@@ -15,12 +15,13 @@ from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, R
 from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.config import SleepConfig
-from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, level_outputs
+from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, as_images, level_outputs
 from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.preparation import copied_generator, first_steps, sleeping_parameters
 from src_lab.sleep.simulate import SleepResult, begin
 from src_lab.sleep.spatial import Spatial, is_spatial, require_auto, unit_shapes
 from src_lab.sleep.stimulus import spike_blocks
+from src_lab.sleep.summary import Summary, samples
 from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def sleep(
     mean_image: Tensor | None = None,
     observe: Callable[[Record], None] | None = None,
     outputs: Sequence[int] | None = None,
+    summaries: Sequence[Summary] | None = None,
 ) -> SleepResult:
     """Let `model` sleep, in place, for `config.iterations` steps, driven by noise shaped like `images`.
 
@@ -84,6 +86,7 @@ def sleep(
     mean_image  replaces the images' mean where one was carried along instead of old data
     observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
     outputs     with `homeostasis=outputs`, those that have learned something and are levelled; all, if not given
+    summaries   with `config.summary`, of each task's images, on which outputs are levelled; if not given, one of `images`
 
     Weights, and biases that learn, are written when the whole sleep is over: an exception leaves the model as it was.
     Training flags, dtype and device stay. Returns what is new and the spikes per step and layer. Raises ConfigError for a
@@ -114,8 +117,12 @@ def sleep(
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
     if config.homeostasis == "outputs":
-        shown = first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image)
-        level_outputs(model, layers[-1], shown, images, outputs)
+        if config.summary is None:
+            shown = as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, before[-1])
+        else:
+            known = summaries or [Summary.of(images, config.summary)]
+            shown = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
+        level_outputs(model, layers[-1], shown, outputs)
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()

@@ -6,7 +6,7 @@ from torch import nn
 
 from src_lab.sleep import SleepConfig, StimulusConfig, sleep
 from src_lab.sleep.chain import find_layers
-from src_lab.sleep.homeostasis import level_outputs
+from src_lab.sleep.homeostasis import as_images, level_outputs
 
 
 def network(bias: bool) -> nn.Sequential:
@@ -20,8 +20,7 @@ STIMULUS = torch.rand(400, 20, generator=torch.Generator().manual_seed(1)) < 0.3
 IMAGES = torch.rand(10, 20, generator=torch.Generator().manual_seed(2))
 
 
-SHOWN = STIMULUS.double() * (IMAGES.double().mean() / STIMULUS.double().mean())
-"""The noise as bright as the images."""
+SHOWN = as_images(STIMULUS, IMAGES, torch.zeros(1, dtype=torch.float64))
 
 
 def answers(model: nn.Sequential) -> torch.Tensor:
@@ -41,7 +40,7 @@ def rows(model: nn.Sequential) -> torch.Tensor:
 def test_levelled_outputs_have_mean_0_and_the_mean_of_their_spreads(bias: bool, outputs: list[int] | None) -> None:
     model = network(bias)
     before = answers(model)
-    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES, outputs)
+    level_outputs(model, find_layers(model)[-1], SHOWN, outputs)
     after = answers(model)
     chosen = list(range(5)) if outputs is None else outputs
     assert after[:, chosen].mean(dim=0).abs().max() < 1e-12
@@ -60,7 +59,7 @@ def test_rows_change_along_the_mean_activity_and_by_a_factor_a_bias_being_the_we
         h = model[:3](SHOWN).mean(dim=0)
     if bias:
         h = torch.cat([h, torch.ones(1, dtype=torch.float64)])
-    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES)
+    level_outputs(model, find_layers(model)[-1], SHOWN)
     across = before - torch.outer(before @ h, h) / h.dot(h)
     factors = rows(model) / across
     assert torch.allclose(factors, factors[:, :1].expand_as(factors), rtol=1e-9)
@@ -71,7 +70,7 @@ def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() 
     model = network(False)
     with torch.no_grad():
         model[3].weight[2] = 0
-    level_outputs(model, find_layers(model)[-1], STIMULUS, IMAGES)
+    level_outputs(model, find_layers(model)[-1], SHOWN)
     assert model.training
     assert model[2].training
     assert torch.isfinite(model[3].weight).all()
@@ -81,7 +80,7 @@ def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() 
 def test_noise_without_a_spike_levels_nothing() -> None:
     model = network(True)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    level_outputs(model, find_layers(model)[-1], torch.zeros_like(STIMULUS), IMAGES)
+    level_outputs(model, find_layers(model)[-1], torch.zeros_like(SHOWN))
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

@@ -1,0 +1,62 @@
+"""What is kept of a task's images instead of them (`sleep.summary`): their mean and a few principal components.
+
+Images like those of task t are drawn from it as
+
+    x = mean_t + sum_i e_i s_i v_i,    e_i ~ N(0, 1),    clipped to [0, 1]
+
+with v_i the directions in which the task's images differ most and s_i their standard deviations along these. It knows no
+labels and no image: (1 + r) n_0 numbers for r components. Source: ours; principal components as a small generative model are
+probabilistic PCA (Tipping and Bishop 1999, doi 10.1111/1467-9868.00196), here without its noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from src_lab.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean (n_0,) of some images, and components (r, n_0), each as long as their standard deviation along it; float32."""
+
+    mean: Tensor
+    components: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, components: int) -> "Summary":
+        """The summary of `images` (n, ...). Raises ConfigError where there are fewer images or pixels than components."""
+        from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # slow to load, and ships no types
+
+        flat = images.flatten(1)
+        require_enough(components, *flat.shape)
+        found = PCA(components, random_state=0).fit(flat.cpu().double().numpy())
+        scaled = found.components_ * found.explained_variance_[:, None] ** 0.5
+        return cls(torch.from_numpy(found.mean_).float(), torch.from_numpy(scaled).float())
+
+    @property
+    def numbers(self) -> int:
+        """How many it keeps."""
+        return self.mean.numel() + self.components.numel()
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Images (count, n_0) like those summarised, drawn from the CPU `generator`."""
+        strengths = torch.randn(count, len(self.components), generator=generator)
+        return (self.mean + strengths @ self.components).clamp(0, 1)
+
+
+def require_enough(components: int, images: int, pixels: int) -> None:
+    """Raise ConfigError unless so many images of so many pixels have so many components."""
+    if components > min(images, pixels):
+        raise ConfigError(
+            f"sleep.summary={components} is more than {images} images of {pixels} pixels have components: use "
+            f"sleep.summary={min(images, pixels)} or less, or null"
+        )
+
+
+def samples(summaries: Sequence[Summary], count: int, generator: torch.Generator) -> Tensor:
+    """At least `count` images (n, n_0), as many from each summary."""
+    return torch.cat([summary.sample(ceil(count / len(summaries)), generator) for summary in summaries])
