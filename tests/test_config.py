@@ -95,7 +95,8 @@ WRONG = [
     ("sleep=tadros_mnist", "sleep.stimulus.window=11 is larger than the 8 x 8 images"),
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("sleep.keep_best=true", "sleep.keep_best=true needs recorded steps"),
-    ("sleep.summary=3", "sleep.summary=3 is what outputs are levelled on, and sleep.homeostasis=none levels none"),
+    ("sleep.summary=3", "sleep.summary=3 is for outputs that are levelled, and sleep.homeostasis=none levels none"),
+    ("sleep.decorrelation=0.2", "sleep.decorrelation=0.2 is for outputs that are levelled"),
     ("sleep.summary=0 sleep.homeostasis=outputs", "sleep.summary=0 is not allowed"),
     (
         "sleep.keep_best=true sleep.record_every=10 sleep.homeostasis=outputs",

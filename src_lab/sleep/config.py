@@ -116,6 +116,8 @@ class SleepConfig:
     """Mean rate at which the units of a layer spike when sleep begins: one number, or one per layer."""
     homeostasis: Literal["none", "outputs"] = setting("none", source="both programs: none; outputs: ours", later=True)
     """What is levelled when the sleep is over: nothing, or the outputs' excitability (`src_lab.sleep.homeostasis`)."""
+    decorrelation: float = setting(0.0, within=UNIT_INTERVAL, source="ours; 0: correlations stay", later=True)
+    """How far levelled outputs are decorrelated: 1 makes them uncorrelated (`src_lab.sleep.homeostasis`)."""
     summary: int | None = setting(
         None, within=Range(1), unit="components", example="3", source="null: nothing is kept; ours", later=True
     )
@@ -143,11 +145,13 @@ class SleepConfig:
                 "use sleep.plasticity=relative, or sleep.dissimilarity=0"
             )
 
-        if self.summary is not None and self.homeostasis == "none":
-            raise ConfigError(
-                f"sleep.summary={self.summary} is what outputs are levelled on, and sleep.homeostasis=none levels none: use "
-                "sleep.homeostasis=outputs, or sleep.summary=null"
-            )
+        for key, unused in (("summary", None), ("decorrelation", 0.0)):
+            value = getattr(self, key)
+            if self.homeostasis == "none" and value != unused:
+                raise ConfigError(
+                    f"sleep.{key}={value} is for outputs that are levelled, and sleep.homeostasis=none levels none: use "
+                    f"sleep.homeostasis=outputs, or sleep.{key}={'null' if unused is None else '0'}"
+                )
 
     def _check_relative(self) -> None:
         if self.scaling != "target_rate":

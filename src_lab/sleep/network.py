@@ -122,7 +122,7 @@ def sleep(
         else:
             known = summaries or [Summary.of(images, config.summary)]
             shown = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
-        level_outputs(model, layers[-1], shown, outputs)
+        level_outputs(model, layers[-1], shown, outputs, config.decorrelation)
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()

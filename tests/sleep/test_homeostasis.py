@@ -66,6 +66,34 @@ def test_rows_change_along_the_mean_activity_and_by_a_factor_a_bias_being_the_we
     assert torch.equal(model[0].weight, hidden)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("outputs", [None, [1, 3, 4]])
+def test_decorrelated_outputs_stay_level(bias: bool, outputs: list[int] | None) -> None:
+    chosen = list(range(5)) if outputs is None else outputs
+    correlations = []
+    for power in (0.0, 0.5, 1.0):
+        model = network(bias)
+        before = answers(model)
+        level_outputs(model, find_layers(model)[-1], SHOWN, outputs, power)
+        after = answers(model)[:, chosen]
+        assert after.mean(dim=0).abs().max() < 1e-10
+        assert torch.allclose(after.std(dim=0), after.std(dim=0).mean().expand(len(chosen)), rtol=1e-8)
+        others = [k for k in range(5) if k not in chosen]
+        assert torch.equal(answers(model)[:, others], before[:, others])
+        correlations.append((torch.corrcoef(after.T) - torch.eye(len(chosen))).abs().max().item())
+    assert correlations[0] > 1.5 * correlations[1] > 0
+    assert correlations[2] < 1e-8
+
+
+def test_an_output_that_never_answers_is_not_decorrelated() -> None:
+    model = network(False)
+    with torch.no_grad():
+        model[3].weight[2] = 0
+    level_outputs(model, find_layers(model)[-1], SHOWN, None, 1.0)
+    assert torch.isfinite(model[3].weight).all()
+    assert not model[3].weight[2].any()
+
+
 def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() -> None:
     model = network(False)
     with torch.no_grad():
