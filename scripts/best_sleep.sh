@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The best sleep beside the published one, its parts alone and its rivals, on the default network and fresh seeds
-# (docs/best_sleep.md): about 80 CPU seconds a run, an hour and a half of CPU time for five seeds of all.
+# (docs/best_sleep.md): about 80 CPU seconds a run, two hours of CPU time for five seeds of all.
 #   scripts/best_sleep.sh [SEEDS] [FOLDER] [DATASETS]     e.g. scripts/best_sleep.sh 'range(10,20)' outputs/best 'mnist fashion_mnist'
 # Finished runs are skipped, so it can be stopped and started again.
 set -euo pipefail
@@ -12,6 +12,7 @@ python=${PYTHON:-.venv/bin/python}
 for dataset in ${3:-mnist fashion_mnist}; do
   multirun() { "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/$dataset" "$@"; }
   multirun "experiment=best_${dataset%%_mnist}"
+  multirun "experiment=summary_${dataset%%_mnist}" control=none,levelled_only
   multirun "dataset=$dataset" method=src control=none,levelled_only
   multirun "dataset=$dataset" method=merge
   case $dataset in # tuned at width 1200, docs/results/rivals/*_1200/tuned.csv
