@@ -89,6 +89,8 @@ class SleepConfig:
     networks of any size (`src_lab.sleep.calibration`; needs `scaling=target_rate`)."""
     dissimilarity: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: shares are the same in all layers", later=True)
     """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
+    dissimilarity_unit: Literal["absolute", "input"] = setting("absolute", source="ours", later=True)
+    """What that 1 - c is measured in: as it is, or in that of the images themselves, so that the first layer has all of `dec`."""
     growth: float = setting(
         1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
     )

@@ -47,7 +47,9 @@ def sleeping_parameters(
         if config.plasticity == "relative":
             shares = [1.0] * len(layers)
             if config.dissimilarity:
-                shares = [share**config.dissimilarity for share in dissimilarities(model, layers, images)]
+                found_apart = dissimilarities(model, layers, images)
+                unit = found_apart[0] if config.dissimilarity_unit == "input" and found_apart[0] else 1.0
+                shares = [(apart / unit) ** config.dissimilarity for apart in found_apart]
             steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
     rates = unit_rates(config, alpha, beta, images, mean_image) if biases is not None else ()
