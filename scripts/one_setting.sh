@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One set of constants, sleep=target_rate as it is, over widths, depths, biases and data sets, and beside it what a search of 20
+# One set of constants, sleep=one_set as it is, over widths, depths, biases and data sets, and beside it what a search of 20
 # trials on validation images finds for each of these networks, run with the same fresh seeds (docs/best_sleep.md).
 #   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(10,15)' outputs/one_setting
 # Finished trials and runs are skipped, so it can be stopped and started again: by its parts an hour and a half of CPU time.
@@ -12,9 +12,9 @@ python=${PYTHON:-.venv/bin/python}
 compare() { # NAME OVERRIDE...
   local searched=$folder/search/$1
   shift
-  "$python" run.py -m search=target_rate sleep=target_rate method=src threads=1 "hydra.sweep.dir=$searched" "$@"
+  "$python" run.py -m search=target_rate sleep=one_set method=src threads=1 "hydra.sweep.dir=$searched" "$@"
   local run=("$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" "$@")
-  "${run[@]}" sleep=target_rate
+  "${run[@]}" sleep=one_set
   "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=target_rate_best
 }
 
@@ -27,7 +27,7 @@ for bias in false true; do
   done
 done
 for dataset in mnist fashion_mnist; do # too large to be searched here
-  "$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" sleep=target_rate \
+  "$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" sleep=one_set \
     "dataset=$dataset" model.bias=false,true
 done
 "$python" scripts/aggregate.py "$folder/runs" --by dataset,model.widths,model.bias,sleep --out "$folder/tables"

@@ -90,7 +90,7 @@ class SleepConfig:
     dissimilarity: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: shares are the same in all layers", later=True)
     """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
     dissimilarity_unit: Literal["absolute", "input"] = setting("absolute", source="ours", later=True)
-    """What that 1 - c is measured in: as it is, or in that of the images themselves, so that the first layer has all of `dec`."""
+    """What that 1 - c is measured in: as it is, or in that of the images, so that the first layer has all of `dec`."""
     growth: float = setting(
         1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
     )
