@@ -39,7 +39,7 @@ WRONG = [
     ("sede=1", "sede is not a setting: did you mean seed?"),
     ("+foo=1", "foo is not a setting: allowed here: model, method, dataset"),
     ("method=foo", "method=foo does not exist: allowed are agem, cheat, dare, dgr, ewc"),
-    ("sleep=foo", "sleep=foo does not exist: allowed are best, best_fashion, digits, python_mnist, tadros_cifar10"),
+    ("sleep=foo", "sleep=foo does not exist: allowed are best, best_fashion, digits, one_set, python_mnist"),
     ("model=cnn5", "model=cnn5 does not exist: allowed are cnn, lowrank, mlp, mlp_cifar10"),
     ("dataset=imagenet", "dataset=imagenet does not exist: allowed are cross_modal, digits"),
     ("train=adam", "train=adam does not exist: allowed are paper, paper_cifar10"),

@@ -47,13 +47,17 @@ def sleeping_parameters(
         if config.plasticity == "relative":
             shares = [1.0] * len(layers)
             if config.dissimilarity:
-                found_apart = dissimilarities(model, layers, images)
-                unit = found_apart[0] if config.dissimilarity_unit == "input" and found_apart[0] else 1.0
-                shares = [(apart / unit) ** config.dissimilarity for apart in found_apart]
+                shares = _shares(config, dissimilarities(model, layers, images))
             steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
     rates = unit_rates(config, alpha, beta, images, mean_image) if biases is not None else ()
     return Parameters.of(config, alpha, beta, rates, steps)
+
+
+def _shares(config: SleepConfig, apart: Sequence[float]) -> list[float]:
+    """The part of `inc` and `dec` that each layer has, from what its images have not in common; all of it at most."""
+    unit = apart[0] if config.dissimilarity_unit == "input" else 1.0
+    return [min(1.0, each / unit) ** config.dissimilarity if unit else 0.0 for each in apart]
 
 
 def first_steps(

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -162,6 +163,28 @@ def test_changes_shrink_with_what_images_have_in_common() -> None:
         for share, whole, part in zip(shares, steps(0.0, mixed), steps(power, mixed), strict=True):
             assert part == pytest.approx([share**power * each for each in whole])
     assert [abs(each) < 1e-6 for pair in steps(1.0, alike) for each in pair] == [True] * 4
+
+
+def test_beside_what_images_have_in_common_the_first_layer_has_all_and_none_more() -> None:
+    model = network(30, 50, 10)
+    layers, draw = find_layers(model), torch.Generator().manual_seed(3)
+
+    def steps(images: torch.Tensor, **changes: Any) -> list[tuple[float, float]]:
+        settings = config(plasticity="relative", inc=0.2, dec=0.5, dissimilarity_unit="input", **changes)
+        return list(sleeping_parameters(model, layers, None, images, settings, draw).steps)
+
+    mixed = torch.rand(9, 30, generator=torch.Generator().manual_seed(4))
+    images, hidden = dissimilarities(model, layers, mixed)
+    assert hidden < images
+    whole, part = steps(mixed), steps(mixed, dissimilarity=2.0)
+    assert part[0] == pytest.approx(whole[0])
+    assert part[1] == pytest.approx([(hidden / images) ** 2 * each for each in whole[1]])
+    with torch.no_grad():  # units that know nothing of what images have in common
+        model[0].weight -= model[0].weight.mean(dim=1, keepdim=True)
+    images, hidden = dissimilarities(model, layers, mixed)
+    assert hidden > images
+    assert steps(mixed, dissimilarity=2.0) == steps(mixed)
+    assert steps(torch.full((9, 30), 0.5), dissimilarity=2.0) == [(0.0, 0.0)] * 2
 
 
 def test_the_first_layer_alone_can_be_made_plastic() -> None:
