@@ -90,6 +90,9 @@ def test_the_time_of_a_method_that_never_ran_here_is_judged_by_another_record(tm
             about = {"approach": method, "method": method, "seed": 10, "final_accuracy": 0.5, "setting": "experiment=digits"}
             record.runs.add([about | {"run_id": record.config(method, 10).run_id, "cpu_seconds": cpu}])
     assert missing(wide, ["ncm", "owm"], [10], 1) == "wide: 2 runs missing (1 of them trials), about 0.2 CPU hours"
+    borrowed = Record(tmp_path / "rivals" / "borrowed")
+    borrowed.tuned.add([{"method": "ncm", "overrides": "", "setting": "experiment=digits", "tuned_in": "narrow"}])
+    assert "2 runs missing, nothing yet" in missing(borrowed, ["ncm", "owm"], [10], 8)
     assert missing(wide, ["ncm", "owm"], [10], 1, [narrow]) == "wide: 2 runs missing (1 of them trials), about 1.0 CPU hours"
 
 

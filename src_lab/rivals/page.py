@@ -88,6 +88,8 @@ def missing(record: Record, methods: Iterable[str], seeds: Sequence[int], trials
     """How many trials and runs a record lacks, and what they will take: as the method's runs did here or, if it has none,
     in `others`, times as much as the methods that both records have take longer here."""
     tuned, counted = record.tuned.rows(), record.counted()
+    if any(row["tuned_in"] for row in tuned.values()):  # --tuned-in has no trials of its own
+        trials = 0
     done = [((row["method"],), number(row, "cpu_seconds")) for row in counted.values()]
     own = _seconds(record)
     for other in map(_seconds, others):
