@@ -1,5 +1,7 @@
 """Outputs are levelled at the end of a sleep: equal mean and spread on its noise, nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,16 @@ def network(bias: bool) -> nn.Sequential:
 STIMULUS = torch.rand(400, 20, generator=torch.Generator().manual_seed(1)) < 0.3
 IMAGES = torch.rand(10, 20, generator=torch.Generator().manual_seed(2))
 
+
+CONFIG = SleepConfig(
+    iterations=50,
+    scaling="target_rate",
+    plasticity="relative",
+    dec=0.3,
+    inc=0.0,
+    homeostasis="outputs",
+    stimulus=StimulusConfig(mask="none"),
+)
 
 SHOWN = as_images(STIMULUS, IMAGES, torch.zeros(1, dtype=torch.float64))
 
@@ -114,18 +126,9 @@ def test_noise_without_a_spike_levels_nothing() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_sleep_ends_with_it_and_says_so_in_its_result(bias: bool) -> None:
-    config = SleepConfig(
-        iterations=50,
-        scaling="target_rate",
-        plasticity="relative",
-        dec=0.3,
-        inc=0.0,
-        homeostasis="outputs",
-        stimulus=StimulusConfig(mask="none"),
-    )
     model, plain = network(bias), network(bias)
-    result = sleep(model, IMAGES, config, generator=torch.Generator().manual_seed(0), outputs=[0, 1])
-    without = SleepConfig(**{**vars(config), "homeostasis": "none"})
+    result = sleep(model, IMAGES, CONFIG, generator=torch.Generator().manual_seed(0), outputs=[0, 1])
+    without = replace(CONFIG, homeostasis="none")
     sleep(plain, IMAGES, without, generator=torch.Generator().manual_seed(0))
     assert torch.equal(result.weights[-1], model[3].weight)
     assert torch.equal(model[0].weight, plain[0].weight)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepConfig, StimulusConfig, Summary, sleep
+from src_lab.sleep import Summary, sleep
 from src_lab.sleep.summary import samples
+from tests.sleep.test_homeostasis import CONFIG as LEVELLED
 
 
 def dice(seed: int) -> torch.Generator:
@@ -62,16 +63,7 @@ def network(bias: bool) -> nn.Sequential:
     return nn.Sequential(nn.Linear(12, 30, bias=bias), nn.ReLU(), nn.Linear(30, 4, bias=bias)).eval()
 
 
-CONFIG = SleepConfig(
-    iterations=50,
-    scaling="target_rate",
-    plasticity="relative",
-    dec=0.3,
-    inc=0.0,
-    homeostasis="outputs",
-    summary=2,
-    stimulus=StimulusConfig(mask="none"),
-)
+CONFIG = replace(LEVELLED, summary=2)
 
 
 @pytest.mark.parametrize("bias", [False, True])
