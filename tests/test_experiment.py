@@ -212,7 +212,7 @@ def test_every_experiment_runs_small(choice: str, tmp_path: Path) -> None:
     small = ["sleep.iterations=2", "sleep.bonus_iterations=0", "train.epochs=1", "cache=off"]
     if choice != "experiment=tadros_patches":  # of four images and no hidden layer
         classes = 200 if choice == "experiment=tadros_cub200" else 10
-        per_task = max(20, 2 * classes)
+        per_task = max(40, 2 * classes)  # more than the components of any summary
         small += [f"dataset.samples_per_task={per_task}", "dataset.validation_per_task=5", "model.widths=[8,8]"]
     if choice in NEEDS_A_FILE:
         draw = np.random.default_rng(0)
