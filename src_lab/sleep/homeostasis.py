@@ -82,6 +82,7 @@ def level_outputs(
 def _decorrelated(rows: Tensor, feed: Tensor, power: float) -> Tensor:
     """R^(-power/2) times the weights `rows` of outputs that answer to `feed` (n, n_in) with equal spread, which stays."""
     values, vectors = torch.linalg.eigh(torch.cov((feed @ rows.T).T, correction=0))
-    apart = vectors @ torch.diag(values.clamp(min=LEAST * float(values.max())) ** (-power / 2)) @ vectors.T @ rows
+    strengths = values.clamp(min=LEAST * float(values.max())) ** (-power / 2)
+    apart: Tensor = vectors @ torch.diag(strengths) @ vectors.T @ rows
     before, after = ((feed @ each.T).std(dim=0, correction=0) for each in (rows, apart))
-    return torch.mul(apart, (before / after)[:, None])
+    return apart * (before / after)[:, None]
