@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from src_lab import metrics
+from src_lab import metrics, results
 from src_lab.config import RunConfig
 from src_lab.experiment import run
 from src_lab.run_folder import ACCURACY_COLUMNS
@@ -133,6 +133,13 @@ def test_evaluating_at_the_end_only_gives_the_same_end(tmp_path: Path) -> None:
     assert frames[0][columns].equals(frames[1][columns])
     assert metrics_[0]["validation_accuracy"] == metrics_[1]["validation_accuracy"]
     assert metrics_[1]["forgetting"] is None, "not measured"
+
+
+def test_a_checkout_that_is_not_installed_finishes_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "LIBRARIES", ("no-such-distribution", "torch"))
+    _, values = run(configured("method=sequential"), tmp_path)
+    assert values["versions"]["no-such-distribution"] is None
+    assert values["versions"]["torch"]
 
 
 def test_joint_training_has_nothing_to_forget(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ Source: ours; thresholds from firing rates are an old idea of network conversion
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,8 @@ from src_lab.sleep.rules import RULES
 
 CALIBRATION_STEPS = 200
 BISECTIONS = 30
+AT_ONCE = {"cpu": 1, "cuda": 5}
+"""By device: bisections for which all gains that they may come to are tried side by side. On a GPU only latency costs."""
 WIDEST = 1e9
 """Between a gain at which no unit ever spikes and WIDEST times it, the bisection looks."""
 LARGEST = 1e12
@@ -110,7 +112,7 @@ def calibrate(
         found.alpha.append(gain)
         found.shared.append(shared)
         found.unshared.append(unshared)
-        spikes = _spikes(drive, gain, dc, config)
+        spikes = torch.cat(list(_stepwise(drive, [gain], dc, config)))
     return found
 
 
@@ -129,7 +131,7 @@ def _gain(drive: Tensor, target: float, dc: float, config: SleepConfig, name: st
     """
     low = config.threshold / max(float(drive.clamp(min=0).sum(dim=0).max()), config.threshold / LARGEST) / 2
     high = low * WIDEST
-    reachable = _rate(drive, high, dc, config)
+    [reachable] = _rates(drive, [high], dc, config)
     if reachable < target:
         log.warning(
             "sleep.target_rate=%g cannot be reached in layer %s, whose units spike at most %.3g times a step on this "
@@ -139,22 +141,42 @@ def _gain(drive: Tensor, target: float, dc: float, config: SleepConfig, name: st
             reachable,
         )
         target = reachable / 2
-    for _ in range(BISECTIONS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if _rate(drive, middle, dc, config) > target else (middle, high)
+    depth = AT_ONCE.get(drive.device.type, 1)
+    for _ in range(BISECTIONS // depth):
+        gains = _middles(low, high, depth)
+        rates = _rates(drive, gains, dc, config)
+        first, last = 0, len(gains)  # of the gains that lie between low and high
+        for _ in range(depth):
+            middle = (first + last) // 2
+            if rates[middle] > target:
+                last, high = middle, gains[middle]
+            else:
+                first, low = middle + 1, gains[middle]
     return low
 
 
-def _rate(drive: Tensor, gain: float, dc: float, config: SleepConfig) -> float:
-    return float(_spikes(drive, gain, dc, config).double().mean())
+def _middles(low: float, high: float, depth: int) -> list[float]:
+    """Every gain that `depth` bisections between these two may come to, ascending."""
+    if not depth:
+        return []
+    middle = math.sqrt(low * high)
+    return [*_middles(low, middle, depth - 1), middle, *_middles(middle, high, depth - 1)]
 
 
-def _spikes(drive: Tensor, gain: float, dc: float, config: SleepConfig) -> Tensor:
-    """Spikes (T, units ...) of a layer that is driven by `drive` and learns nothing."""
-    v = torch.zeros_like(drive[0])
-    spikes = torch.zeros_like(drive, dtype=torch.bool)
-    for step, impulse in enumerate(drive):
-        v.mul_(config.decay).add_(impulse, alpha=gain).add_(dc)
-        torch.ge(v, config.threshold, out=spikes[step])
-        v[spikes[step]] = 0
-    return spikes
+def _rates(drive: Tensor, gains: Sequence[float], dc: float, config: SleepConfig) -> list[float]:
+    """Spikes per unit and step of the layer with each of these gains."""
+    counts = torch.zeros(len(gains), *drive.shape[1:], dtype=torch.int32, device=drive.device)
+    for spikes in _stepwise(drive, gains, dc, config):
+        counts += spikes
+    return (counts.flatten(1).sum(dim=1).double() / drive.numel()).tolist()
+
+
+def _stepwise(drive: Tensor, gains: Sequence[float], dc: float, config: SleepConfig) -> Iterator[Tensor]:
+    """Spikes (gains, units ...), step by step, of a layer that is driven by `drive` (T, units ...) and learns nothing."""
+    several = drive.new_tensor(gains).view(-1, *[1] * (drive.ndim - 1))
+    v = drive.new_zeros(len(gains), *drive.shape[1:])
+    for impulse in drive:
+        v.mul_(config.decay).addcmul_(several, impulse).add_(dc)
+        spikes = v >= config.threshold
+        v.masked_fill_(spikes, 0)  # not v[spikes] = 0, which makes the host wait for a GPU
+        yield spikes

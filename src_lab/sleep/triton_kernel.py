@@ -11,9 +11,9 @@ from float64 and agree unless that falls on the midpoint of two numbers; the exp
 float32 wrong by a few units in the last place. Multiplications and additions are never fused. Results do not vary from
 run to run, nor with the batch a network is part of.
 
-What was checked: everything but the CUDA graph in Triton's interpreter on CPU tensors, and compilation to machine code
-for sm_80, sm_90 and sm_100 (`scripts/compile_kernels.py`). No GPU has run it yet: neither the graph nor the speed is
-tried.
+What was checked: all its tests on an NVIDIA H100 (Triton 3.6) and, but for the CUDA graph, in Triton's interpreter on CPU
+tensors; compilation to machine code for sm_80, sm_90 and sm_100 (`scripts/compile_kernels.py`). Speed: a step is bound by
+the latency of its launches, see docs/results/sleep_speed.md, which has the block sizes that were tried as well.
 """
 
 import importlib.util

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepConfig, StimulusConfig, simulate, sleep
+from src_lab.sleep import SleepConfig, StimulusConfig, calibration, simulate, sleep
 from src_lab.sleep.bias import unit_rates
 from src_lab.sleep.calibration import CALIBRATION_STEPS, calibrate
 from src_lab.sleep.chain import find_layers
@@ -74,6 +74,13 @@ def test_the_gain_of_one_unit_by_hand() -> None:
     assert found.alpha[0] == pytest.approx(1 / (3 * 0.5), rel=1e-6)
     assert found.alpha[0] < 1 / (3 * 0.5)
     assert (found.shared[0], found.unshared[0]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("target", [0.01, 0.2])
+def test_bisections_side_by_side_find_the_same_gains(monkeypatch: pytest.MonkeyPatch, target: float) -> None:
+    one_by_one, _ = calibrated(network(30, 100, 60), config(target_rate=target, dc=0.01))
+    monkeypatch.setitem(calibration.AT_ONCE, "cpu", 5)
+    assert calibrated(network(30, 100, 60), config(target_rate=target, dc=0.01))[0] == one_by_one
 
 
 @pytest.mark.parametrize("sizes", [(30, 200), (30, 60, 10), (30, 300, 40, 120, 10)], ids=str)
