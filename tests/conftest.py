@@ -52,6 +52,7 @@ def make_method(stream: Stream):
         bias: bool = False,
         model: dict[str, object] | None = None,
         stream: Stream = stream,
+        device: str = "cpu",
         **settings: object,
     ) -> Method:
         rank = 3 if name == "lowrank_merge" and rank is None else rank
@@ -69,6 +70,6 @@ def make_method(stream: Stream):
         )
         config = build(METHODS[name].config, {"name": name, "sleep_after": "never", **settings}, "method")
         METHODS[name].check(config, network)
-        return METHODS[name](Context(network, train, stream, seed, torch.device("cpu")), config)
+        return METHODS[name](Context(network, train, stream, seed, torch.device(device)), config)
 
     return make

@@ -89,6 +89,10 @@ class TestContract:
         carried = sum(t.numel() for t in method.state().values() if t.is_floating_point()) - network
         assert carried <= stored.floats + images, "what a checkpoint holds beside the network is counted"
 
+    def test_it_begins_on_the_device_of_the_run(self, name, settings, make_method) -> None:
+        """On "meta", which refuses to compute with tensors of the CPU, as a GPU does, and is everywhere."""
+        assert {p.device.type for p in make_method(name, device="meta", **settings).network.parameters()} == {"meta"}
+
     def test_it_has_a_name(self, name, settings, make_method) -> None:
         assert make_method(name, **settings).label
 

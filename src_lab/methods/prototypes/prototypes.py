@@ -52,7 +52,7 @@ class Prototypes(Method):
             "means": torch.zeros(classes, width, device=context.device),
         }
         """Numbers of images (classes,), means of their features (classes, width), and what a subclass adds."""
-        self._set_head(torch.zeros(classes, width), torch.zeros(classes))
+        self._set_head(self.statistics["means"], self.statistics["counts"])  # zeros
 
     @classmethod
     def check(cls, config: MethodConfig, model: ModelConfig) -> None:  # noqa: ARG003
@@ -106,11 +106,10 @@ class Prototypes(Method):
         return [(images.to(device), labels.to(device)) for images, labels in pairs]
 
     def _set_head(self, weights: Tensor, biases: Tensor) -> None:
-        """Answer with `weights` and `biases` for the classes seen, and with `UNSEEN` for the others."""
-        seen = self.statistics["counts"] > 0
+        """Answer with `weights` and `biases`, and with `UNSEEN` for classes never seen, whose weights and biases are 0."""
         with torch.no_grad():
-            self._head.weight.copy_(weights.where(seen.unsqueeze(1), 0))
-            self._head.bias.copy_(biases.where(seen, UNSEEN))
+            self._head.weight.copy_(weights)
+            self._head.bias.copy_(biases + UNSEEN * (self.statistics["counts"] == 0))
 
     def _pixels(self) -> int:
         return math.prod(self._context.stream.tasks[0].train.images.shape[1:])
