@@ -70,7 +70,7 @@ class Sleeper:
             self._mean = old + (new.mean(dim=0) - old) * (len(new) / (self._seen + len(new)))
         self._seen += len(new)
         if self._config.sleeps and self._config.sleep.summary is not None:
-            self._summaries.append(Summary.of(new, self._config.sleep.summary))
+            self._summaries.append(Summary.of(new, self._config.sleep.summary, task.classes))
         self._classes |= set(task.classes)
 
     def stored(self) -> Stored:

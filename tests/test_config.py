@@ -39,7 +39,7 @@ WRONG = [
     ("sede=1", "sede is not a setting: did you mean seed?"),
     ("+foo=1", "foo is not a setting: allowed here: model, method, dataset"),
     ("method=foo", "method=foo does not exist: allowed are agem, cheat, dare, dgr, ewc"),
-    ("sleep=foo", "sleep=foo does not exist: allowed are best, best_fashion, digits, one_set, python_mnist"),
+    ("sleep=foo", "sleep=foo does not exist: allowed are best, best_fashion, digits, discriminant, discriminant_fashion"),
     ("model=cnn5", "model=cnn5 does not exist: allowed are cnn, lowrank, mlp, mlp_cifar10"),
     ("dataset=imagenet", "dataset=imagenet does not exist: allowed are cross_modal, digits"),
     ("train=adam", "train=adam does not exist: allowed are paper, paper_cifar10"),
@@ -98,6 +98,7 @@ WRONG = [
     ("sleep.summary=3", "sleep.summary=3 is for outputs that are levelled, and sleep.homeostasis=none levels none"),
     ("sleep.decorrelation=0.2", "sleep.decorrelation=0.2 is for outputs that are levelled"),
     ("sleep.summary=0 sleep.homeostasis=outputs", "sleep.summary=0 is not allowed"),
+    ("sleep.discriminant=0.5 sleep.homeostasis=outputs", "sleep.discriminant=0.5 tells apart summaries of tasks"),
     (
         "sleep.keep_best=true sleep.record_every=10 sleep.homeostasis=outputs",
         "sleep.keep_best=true keeps what some step had, but sleep.homeostasis=outputs changes it afterwards",

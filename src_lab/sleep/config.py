@@ -125,6 +125,9 @@ class SleepConfig:
     )
     """Principal components that are kept of each task's images, with their mean, to level outputs on instead of on the
     noise (`src_lab.sleep.summary`)."""
+    discriminant: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: none", later=True)
+    """How much levelled outputs are made to answer to what tells the summary of their task from the others'
+    (`src_lab.sleep.homeostasis`)."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
     dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
     backend: BackendName = setting("auto")
@@ -154,6 +157,11 @@ class SleepConfig:
                     f"sleep.{key}={value} is for outputs that are levelled, and sleep.homeostasis=none levels none: use "
                     f"sleep.homeostasis=outputs, or sleep.{key}={'null' if unused is None else '0'}"
                 )
+        if self.discriminant and self.summary is None:
+            raise ConfigError(
+                f"sleep.discriminant={self.discriminant:g} tells apart summaries of tasks, and sleep.summary=null keeps "
+                "none: use sleep.summary=10, or sleep.discriminant=0"
+            )
 
     def _check_relative(self) -> None:
         if self.scaling != "target_rate":

@@ -20,10 +20,20 @@ What one has in common with the others tells classes apart least. Lateral inhibi
 (Foldiak 1990, doi 10.1007/BF02331346); the closed form and the power are ours.
 
 The noise knows the newest task's images only. With `sleep.summary` the outputs answer instead to images drawn from a
-summary of each task (`src_lab.sleep.summary`), and are levelled on what they will be asked about.
+summary of each task (`src_lab.sleep.summary`), and are levelled on what they will be asked about. Where it is known which
+outputs each task taught, `sleep.discriminant` = b > 0 then lets them answer to what tells its images from the others', by
+Fisher's linear discriminant (Fisher 1936, doi 10.1111/j.1469-1809.1936.tb02137.x) between tasks:
+
+    w_k += b c (C + ridge I)^-1 (m_k - m - g_k m)
+
+m_k is the mean of h over images drawn from the summaries of those tasks that taught output k, m over all, g_k such that the
+mean answer stays 0, C the covariance of h within a summary, ridge RIDGE times the mean of its diagonal, and c such that with
+b = 1 what is added varies as much, over outputs and images, as what was there. No image's label plays a part: outputs taught
+by the same tasks are moved alike, and nothing changes between them. To show, asleep, a summary's images while the outputs
+that they taught are active is replay, of tasks; the closed form is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +44,8 @@ from src_lab.sleep.layers import SleepingLayer
 HOMEOSTASIS_STEPS = 1000
 LEAST = 1e-3
 """Share of the largest variance below which decorrelation does not raise what outputs hardly differ in."""
+RIDGE = 0.1
+"""Of the covariance behind the discriminant: it is estimated from fewer images than a wide layer has units."""
 
 
 def as_images(stimulus: Tensor, images: Tensor, weight: Tensor) -> Tensor:
@@ -49,12 +61,16 @@ def level_outputs(
     shown: Tensor,
     outputs: Sequence[int] | None = None,
     decorrelation: float = 0.0,
+    taught: Sequence[Collection[int]] = (),
+    discriminant: float = 0.0,
 ) -> None:
     """Give the outputs of `model` equal mean and spread on the images `shown` (n, ...), in place; on black ones, nothing.
 
     last           the model's last layer of weights
     outputs        those that have been learned; the others are left alone. None is all of them
     decorrelation  from 0, their correlations stay, to 1, they become uncorrelated
+    taught         of each of several equal parts of `shown`, in order, the outputs that images like these have taught
+    discriminant   how much those then answer to what tells these parts apart
     """
     if not shown.any():
         return
@@ -73,10 +89,42 @@ def level_outputs(
     if decorrelation and len(own) > 1:
         own = _decorrelated(own, feed, decorrelation)
     rows[answering] = own
+    if discriminant and taught:
+        teaches = torch.tensor([[k in some for k in chosen.tolist()] for some in taught], device=rows.device)
+        rows = _discriminating(rows, feed, teaches, discriminant)
     weight[chosen] = rows[:, : weight.shape[1]].to(weight)
     if bias is not None:
         bias[chosen] = rows[:, -1].to(bias)
     last.write(weight, bias)
+
+
+def _discriminating(rows: Tensor, feed: Tensor, teaches: Tensor, strength: float) -> Tensor:
+    """The weights `rows` plus their discriminants; `teaches` (tasks, outputs) is true where a task has taught an output."""
+    parts = feed.view(len(teaches), -1, feed.shape[1])
+    means, mean = parts.mean(dim=1), feed.mean(dim=0)
+    within = (parts - means[:, None]).flatten(0, 1)
+    own = teaches.any(dim=0) & ~teaches.all(dim=0)  # what every task has taught is of no task more than of another
+    apart = (teaches.to(means) / teaches.sum(dim=0).clamp(min=1)).T @ (means - mean) * own[:, None]
+    *discriminants, still = _over_covariance(torch.cat([apart, mean[None]]), within)
+    added = torch.stack(discriminants)
+    added = added - torch.outer(added @ mean / still.dot(mean), still)
+    scale = (feed @ rows.T).std(correction=0) / (feed @ added.T).std(correction=0)
+    return rows + strength * scale * added if torch.isfinite(scale) else rows
+
+
+def _over_covariance(directions: Tensor, deviations: Tensor) -> Tensor:
+    """(C + ridge I)^-1 times each of `directions` (k, n_in), up to one factor; C is the covariance of `deviations`.
+
+    The inverse is taken among the n images, fewer than the units of a wide layer: with X (n, n_in) the deviations it is
+    d - X^T (n ridge I + X X^T)^-1 X d.
+    """
+    products = deviations @ deviations.T
+    ridge = RIDGE * products.trace() / deviations.shape[1]
+    if not ridge > 0:
+        return directions
+    products.diagonal().add_(ridge)
+    common: Tensor = torch.linalg.solve(products, deviations @ directions.T).T @ deviations
+    return directions - common
 
 
 def _decorrelated(rows: Tensor, feed: Tensor, power: float) -> Tensor:

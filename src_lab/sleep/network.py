@@ -86,7 +86,8 @@ def sleep(
     mean_image  replaces the images' mean where one was carried along instead of old data
     observe     called, in order, with the record of every stretch of at most 100 steps, spikes of each unit included
     outputs     with `homeostasis=outputs`, those that have learned something and are levelled; all, if not given
-    summaries   with `config.summary`, of each task's images, on which outputs are levelled; if not given, one of `images`
+    summaries   with `config.summary`, of each task's images, on which outputs are levelled; if not given, one of `images`.
+                `config.discriminant` needs their `outputs`
 
     Weights, and biases that learn, are written when the whole sleep is over: an exception leaves the model as it was.
     Training flags, dtype and device stay. Returns what is new and the spikes per step and layer. Raises ConfigError for a
@@ -94,6 +95,11 @@ def sleep(
     """
     layers = find_layers(model)
     units = _units(layers, images)
+    if config.discriminant and len(summaries or ()) > 1 and not all(summary.outputs for summary in summaries or ()):
+        raise ConfigError(
+            f"sleep.discriminant={config.discriminant:g} needs the outputs that each task has taught, and a summary has "
+            "none: make it by Summary.of(images, components, outputs), or use discriminant=0"
+        )
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
     parameters = sleeping_parameters(model, layers, biases, images, config, generator, mean_image)
@@ -117,12 +123,14 @@ def sleep(
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
     if config.homeostasis == "outputs":
+        known: Sequence[Summary] = ()
         if config.summary is None:
             shown = as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, before[-1])
         else:
             known = summaries or [Summary.of(images, config.summary)]
             shown = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
-        level_outputs(model, layers[-1], shown, outputs, config.decorrelation)
+        taught = [summary.outputs for summary in known]
+        level_outputs(model, layers[-1], shown, outputs, config.decorrelation, taught, config.discriminant)
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()

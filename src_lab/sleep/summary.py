@@ -9,7 +9,7 @@ labels and no image: (1 + r) n_0 numbers for r components. Source: ours; princip
 probabilistic PCA (Tipping and Bishop 1999, doi 10.1111/1467-9868.00196), here without its noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -21,13 +21,17 @@ from src_lab.settings import ConfigError
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean (n_0,) of some images, and components (r, n_0), each as long as their standard deviation along it; float32."""
+    """Mean (n_0,) of some images, and components (r, n_0), each as long as their standard deviation along it; float32.
+
+    outputs  of the network that these images have taught, where that is known
+    """
 
     mean: Tensor
     components: Tensor
+    outputs: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, images: Tensor, components: int) -> "Summary":
+    def of(cls, images: Tensor, components: int, outputs: Iterable[int] = ()) -> "Summary":
         """The summary of `images` (n, ...). Raises ConfigError where there are fewer images or pixels than components."""
         from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # slow to load, and ships no types
 
@@ -35,7 +39,7 @@ class Summary:
         require_enough(components, *flat.shape)
         found = PCA(components, random_state=0).fit(flat.cpu().double().numpy())
         scaled = found.components_ * found.explained_variance_[:, None] ** 0.5
-        return cls(torch.from_numpy(found.mean_).float(), torch.from_numpy(scaled).float())
+        return cls(torch.from_numpy(found.mean_).float(), torch.from_numpy(scaled).float(), tuple(outputs))
 
     @property
     def numbers(self) -> int:

@@ -1,5 +1,6 @@
 """Outputs are levelled at the end of a sleep: equal mean and spread on its noise, nothing else."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -104,6 +105,69 @@ def test_an_output_that_never_answers_is_not_decorrelated() -> None:
     level_outputs(model, find_layers(model)[-1], SHOWN, None, 1.0)
     assert torch.isfinite(model[3].weight).all()
     assert not model[3].weight[2].any()
+
+
+TAUGHT = [(0, 1), (2, 3), (4,)]
+"""The outputs that each third of `PARTS` has taught."""
+PARTS = torch.cat([SHOWN[:100] * torch.linspace(0, 1, 20).roll(7 * part) for part in range(3)])
+
+
+def discriminated(model: nn.Sequential, strength: float, taught: list[tuple[int, ...]]) -> torch.Tensor:
+    """What is added to the weights of the outputs."""
+    plain = copy.deepcopy(model)
+    level_outputs(plain, find_layers(plain)[-1], PARTS)
+    level_outputs(model, find_layers(model)[-1], PARTS, taught=taught, discriminant=strength)
+    return rows(model) - rows(plain)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_discriminants_are_fishers_between_the_tasks(bias: bool) -> None:
+    """Beside the formula itself, with the covariance of all units inverted."""
+    model = network(bias)
+    added = discriminated(model, 0.5, TAUGHT)
+    with torch.no_grad():
+        h = model.eval()[:3](PARTS)
+    h = torch.cat([h, torch.ones(len(h), 1)], dim=1).double() if bias else h.double()
+    means = h.view(3, 100, -1).mean(dim=1)
+    within = h - means.repeat_interleave(100, dim=0)
+    c = within.T @ within / 300
+    ridge = 0.1 * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
+    apart, mean = (means - h.mean(dim=0))[[0, 0, 1, 1, 2]], h.mean(dim=0)
+    solved = torch.linalg.solve(c + ridge, torch.cat([apart, mean[None]]).T).T
+    directions = solved[:5] - torch.outer(solved[:5] @ mean / (solved[5] @ mean), solved[5])
+    factors = added / directions
+    assert torch.allclose(factors, factors[0, 0].expand_as(factors), rtol=1e-6)
+    assert factors[0, 0] > 0
+    plain = network(bias)
+    level_outputs(plain, find_layers(plain)[-1], PARTS)
+    with torch.no_grad():
+        present = plain.eval()(PARTS)
+    assert (factors[0, 0] * h @ directions.T).std(correction=0) == pytest.approx(0.5 * float(present.std(correction=0)))
+
+
+def test_a_discriminant_tells_tasks_apart_and_nothing_within_one() -> None:
+    plain, model = network(False), network(False)
+    level_outputs(plain, find_layers(plain)[-1], PARTS)
+    level_outputs(model, find_layers(model)[-1], PARTS, taught=TAUGHT, discriminant=3.0)
+    with torch.no_grad():
+        before, after = plain.eval()(PARTS), model.eval()(PARTS)
+    assert after.mean(dim=0).abs().max() < 1e-10
+    assert torch.allclose(after[:, 0] - after[:, 1], before[:, 0] - before[:, 1])
+    assert torch.allclose(after[:, 2] - after[:, 3], before[:, 2] - before[:, 3])
+    task = torch.arange(300) // 100
+
+    def right(answers: torch.Tensor) -> float:
+        return (answers.argmax(dim=1).div(2, rounding_mode="floor") == task).double().mean().item()
+
+    assert right(before) < 0.5
+    assert right(after) > 0.75
+
+
+@pytest.mark.parametrize(
+    "taught", [[], [(0, 1, 2, 3, 4)], [(0, 1, 2, 3, 4)] * 3], ids=["unknown", "one-task", "all-teach-all"]
+)
+def test_without_tasks_of_their_own_outputs_have_no_discriminant(taught: list[tuple[int, ...]]) -> None:
+    assert discriminated(network(False), 0.5, taught).abs().max() < 1e-12
 
 
 def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() -> None:

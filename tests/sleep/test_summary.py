@@ -83,3 +83,28 @@ def test_outputs_are_levelled_on_images_of_every_summary(bias: bool) -> None:
     with torch.no_grad():
         answers = alone(Summary.of(new, 2).sample(20_000, dice(4)).float())
     assert answers.mean(dim=0).abs().max() < 0.1 * answers.std()
+
+
+def test_a_sleep_tells_summaries_apart_by_the_outputs_they_taught() -> None:
+    old, new = images().float(), 1 - images().float() * torch.linspace(0.2, 1, 12)
+    config = replace(CONFIG, discriminant=2.0)
+    known = [Summary.of(old, 2, (0, 1)), Summary.of(new, 2, (2, 3))]
+    plain, model = network(False), network(False)
+    sleep(plain, new, CONFIG, generator=dice(3), summaries=known)
+    result = sleep(model, new, config, generator=dice(3), summaries=known)
+    assert torch.equal(plain[0].weight, model[0].weight)
+    assert torch.equal(result.weights[-1], model[2].weight)
+    with torch.no_grad():
+        answers = [torch.stack([each(x).argmax(dim=1) >= 2 for x in (old, new)]) for each in (plain, model)]
+    share = [float((~told[0]).double().mean() + told[1].double().mean()) / 2 for told in answers]
+    assert share[1] > max(0.95, share[0])
+
+
+def test_a_discriminant_without_the_outputs_of_a_summary_is_refused_before_anything_changes() -> None:
+    model = network(False)
+    before = model[0].weight.detach().clone()
+    known = [Summary.of(images(), 2, (0, 1)), Summary.of(images(), 2)]
+    with pytest.raises(ConfigError, match=r"sleep.discriminant=2 needs the outputs that each task has taught") as error:
+        sleep(model, images().float(), replace(CONFIG, discriminant=2.0), generator=dice(3), summaries=known)
+    assert "\n" not in str(error.value)
+    assert torch.equal(before, model[0].weight)
