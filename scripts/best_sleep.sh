@@ -13,6 +13,7 @@ for dataset in ${3:-mnist fashion_mnist}; do
   multirun() { "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/$dataset" "$@"; }
   multirun "experiment=best_${dataset%%_mnist}"
   multirun "experiment=summary_${dataset%%_mnist}" control=none,levelled_only
+  multirun "experiment=discriminant_${dataset%%_mnist}" control=none,levelled_only
   multirun "dataset=$dataset" method=src control=none,levelled_only
   multirun "dataset=$dataset" method=merge
   case $dataset in # tuned at width 1200, docs/results/rivals/*_1200/tuned.csv

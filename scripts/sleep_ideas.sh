@@ -26,6 +26,8 @@ for dataset in mnist fashion_mnist; do
   idea levelled_on_summaries sleep.summary=3
   idea outputs_decorrelated sleep.decorrelation=0.25
   idea both sleep.summary=3 sleep.decorrelation=0.25
+  idea discriminant_0.25 sleep.summary=3 sleep.discriminant=0.25
+  idea discriminant_0.75 sleep.summary=3 sleep.discriminant=0.75
   idea outputs_plastic sleep.plastic=all
   idea mean_field sleep.change=rank_one
   idea one_number_per_unit sleep.change=per_unit
