@@ -200,7 +200,7 @@ def _refusal(key: str, item: "dataclasses.Field[Any]", hint: Any, value: Any) ->
 def _suggest(key: str, item: "dataclasses.Field[Any]") -> str:
     example = item.metadata.get("example")
     if not example and item.default is not MISSING:
-        example = {None: "null", True: "true", False: "false"}.get(item.default, str(item.default))
+        example = {"None": "null", "True": "true", "False": "false"}.get(str(item.default), str(item.default))
     elif not example and item.default_factory is not MISSING:
         example = str(item.default_factory()).replace(" ", "")
     return f"e.g. {key}={example}" if example else f"type {key}=VALUE"

@@ -96,6 +96,8 @@ WRONG = [
     ("sleep.backend=brian", "sleep.backend=brian is not allowed: must be one of auto"),
     ("sleep.keep_best=true", "sleep.keep_best=true needs recorded steps"),
     ("sleep.summary=3", "sleep.summary=3 is for outputs that are levelled, and sleep.homeostasis=none levels none"),
+    ("sleep.decorrelation=-1", "e.g. sleep.decorrelation=0.0"),
+    ("sleep.keep_best=perhaps", "e.g. sleep.keep_best=false"),
     ("sleep.decorrelation=0.2", "sleep.decorrelation=0.2 is for outputs that are levelled"),
     ("sleep.summary=0 sleep.homeostasis=outputs", "sleep.summary=0 is not allowed"),
     ("sleep.discriminant=0.5 sleep.homeostasis=outputs", "sleep.discriminant=0.5 tells apart summaries of tasks"),
