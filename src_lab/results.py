@@ -152,7 +152,7 @@ def write_results(log: Log, folder: Path, extra: dict[str, Any]) -> dict[str, An
         "approach": log.approach,
         **log.final(),
         **extra,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
         "git_commit": git_commit(),
         "config_hash": log.config.hash,
         "threads": torch.get_num_threads(),
@@ -195,7 +195,7 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder / "analysis", ignore_errors=True)
 
 
-def version(name: str) -> str | None:
+def _version(name: str) -> str | None:
     """Of an installed distribution; None for one that is not, as ours where a checkout is run by its path alone."""
     try:
         return importlib.metadata.version(name)

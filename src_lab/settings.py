@@ -116,9 +116,11 @@ def unknown_key(key: str, known: list[str]) -> str:
     return f"{key} is not a setting: {hint}allowed here: {', '.join(known)}"
 
 
-def typed(values: list[Any]) -> str:
-    """A list as one types it."""
-    return str(values).replace(" ", "")
+def typed(value: Any) -> str:
+    """A value as one types it: null, true, [1,2]."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
 
 
 def join(path: str, name: str) -> str:
@@ -193,16 +195,13 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 
 
 def _refusal(key: str, item: "dataclasses.Field[Any]", hint: Any, value: Any) -> str:
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    return f"{key}={shown} is not allowed: must be {_describe(hint, item)}; {_suggest(key, item)}"
+    return f"{key}={typed(value)} is not allowed: must be {_describe(hint, item)}; {_suggest(key, item)}"
 
 
 def _suggest(key: str, item: "dataclasses.Field[Any]") -> str:
     example = item.metadata.get("example")
-    if not example and item.default is not MISSING:
-        example = {"None": "null", "True": "true", "False": "false"}.get(str(item.default), str(item.default))
-    elif not example and item.default_factory is not MISSING:
-        example = str(item.default_factory()).replace(" ", "")
+    if not example and not (item.default is MISSING and item.default_factory is MISSING):
+        example = typed(_default(item))
     return f"e.g. {key}={example}" if example else f"type {key}=VALUE"
 
 

@@ -21,7 +21,7 @@ from src_lab.sleep.preparation import copied_generator, first_steps, sleeping_pa
 from src_lab.sleep.simulate import SleepResult, begin
 from src_lab.sleep.spatial import Spatial, is_spatial, require_auto, unit_shapes
 from src_lab.sleep.stimulus import spike_blocks
-from src_lab.sleep.summary import Summary, samples
+from src_lab.sleep.summary import Summary, require_taught, samples
 from src_lab.sleep.surrogate import bias_surrogates, surrogates
 
 log = logging.getLogger(__name__)
@@ -95,11 +95,8 @@ def sleep(
     """
     layers = find_layers(model)
     units = _units(layers, images)
-    if config.discriminant and len(summaries or ()) > 1 and not all(summary.outputs for summary in summaries or ()):
-        raise ConfigError(
-            f"sleep.discriminant={config.discriminant:g} needs the outputs that each task has taught, and a summary has "
-            "none: make it by Summary.of(images, components, outputs), or use discriminant=0"
-        )
+    if config.discriminant:
+        require_taught(summaries or ())
     before = [layer.weight() for layer in layers]
     biases = sleeping_biases(layers, config)
     parameters = sleeping_parameters(model, layers, biases, images, config, generator, mean_image)
@@ -123,19 +120,29 @@ def sleep(
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
     if config.homeostasis == "outputs":
-        known: Sequence[Summary] = ()
-        if config.summary is None:
-            shown = as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, before[-1])
-        else:
-            known = summaries or [Summary.of(images, config.summary)]
-            shown = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
-        taught = [summary.outputs for summary in known]
+        shown, taught = _shown_to_outputs(images, before[-1], config, noise, mean_image, summaries)
         level_outputs(model, layers[-1], shown, outputs, config.decorrelation, taught, config.discriminant)
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()
     _warn_if_silent(trace, slept, parameters)
     return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
+
+
+def _shown_to_outputs(
+    images: Tensor,
+    weight: Tensor,
+    config: SleepConfig,
+    noise: torch.Generator,
+    mean_image: Tensor | None,
+    summaries: Sequence[Summary] | None,
+) -> tuple[Tensor, list[tuple[int, ...]]]:
+    """What outputs are levelled on, in the shape of `images`, and of each of its equal parts the outputs that it taught."""
+    if config.summary is None:
+        return as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, weight), []
+    known = summaries or [Summary.of(images, config.summary)]
+    drawn = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
+    return drawn, [summary.outputs for summary in known]
 
 
 def _fall_asleep(

@@ -61,6 +61,15 @@ def require_enough(components: int, images: int, pixels: int) -> None:
         )
 
 
+def require_taught(summaries: Sequence[Summary]) -> None:
+    """Raise ConfigError where one of several does not say which outputs it taught, as `sleep.discriminant` needs."""
+    if len(summaries) > 1 and not all(summary.outputs for summary in summaries):
+        raise ConfigError(
+            "sleep.discriminant needs the outputs that each task has taught, and a summary has none: make it by "
+            "Summary.of(images, components, outputs), or use discriminant=0"
+        )
+
+
 def samples(summaries: Sequence[Summary], count: int, generator: torch.Generator) -> Tensor:
     """At least `count` images (n, n_0), as many from each summary."""
     return torch.cat([summary.sample(ceil(count / len(summaries)), generator) for summary in summaries])

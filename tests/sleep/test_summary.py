@@ -104,7 +104,7 @@ def test_a_discriminant_without_the_outputs_of_a_summary_is_refused_before_anyth
     model = network(False)
     before = model[0].weight.detach().clone()
     known = [Summary.of(images(), 2, (0, 1)), Summary.of(images(), 2)]
-    with pytest.raises(ConfigError, match=r"sleep.discriminant=2 needs the outputs that each task has taught") as error:
+    with pytest.raises(ConfigError, match=r"sleep.discriminant needs the outputs that each task has taught") as error:
         sleep(model, images().float(), replace(CONFIG, discriminant=2.0), generator=dice(3), summaries=known)
     assert "\n" not in str(error.value)
     assert torch.equal(before, model[0].weight)

@@ -52,7 +52,7 @@ class Prototypes(Method):
             "means": torch.zeros(classes, width, device=context.device),
         }
         """Numbers of images (classes,), means of their features (classes, width), and what a subclass adds."""
-        self._set_head(self.statistics["means"], self.statistics["counts"])  # zeros
+        self._set_head(self.statistics["means"], torch.zeros_like(self.statistics["counts"]))
 
     @classmethod
     def check(cls, config: MethodConfig, model: ModelConfig) -> None:  # noqa: ARG003
