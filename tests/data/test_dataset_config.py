@@ -65,7 +65,7 @@ def test_preset_states_every_setting_with_its_source(name: str) -> None:
         ({"num_tasks": 2.5}, "dataset.num_tasks=2.5 is not allowed"),
         ({"classes_per_task": None}, "dataset.classes_per_task=null is not allowed"),
         ({"samples_per_task": 0}, "dataset.samples_per_task=0 is not allowed: must be a whole number >= 1 or a list"),
-        ({"samples_per_task": [5, 5, 5, 5, 0]}, "dataset.samples_per_task=[5, 5, 5, 5, 0] is not allowed"),
+        ({"samples_per_task": [5, 5, 5, 5, 0]}, "dataset.samples_per_task=[5,5,5,5,0] is not allowed"),
         (
             {"samples_per_task": [5, 5]},
             "dataset.samples_per_task=[5,5] has 2 values but the stream has 5 tasks: give one number, or one per task",
@@ -80,7 +80,7 @@ def test_preset_states_every_setting_with_its_source(name: str) -> None:
             {"imbalance": [2.0] + [1] * 9},
             "must be a number >= 1, or a list of 10 shares > 0 and <= 1, one per class of mnist",
         ),
-        ({"imbalance": [0] + [1] * 9}, "dataset.imbalance=[0, 1, 1, 1, 1, 1, 1, 1, 1, 1] is not allowed"),
+        ({"imbalance": [0] + [1] * 9}, "dataset.imbalance=[0,1,1,1,1,1,1,1,1,1] is not allowed"),
         ({"overlap": 5}, "dataset.overlap is not a setting"),
         ({"name": "cross_modal"}, "dataset.classes_per_task=2 is not allowed with dataset=cross_modal: every task has all"),
         (
