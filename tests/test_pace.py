@@ -61,7 +61,7 @@ def test_joint_training_wants_one_number(key: str, make_method) -> None:
             "train.epochs=[2,5] has 2 values but the stream has 5 tasks: give one number, or one per task",
         ),
         ("train.learning_rate=[]", "train.learning_rate=[] has 0 values but the stream has 5 tasks"),
-        ("train.epochs=[1,1,1,1,-1]", "train.epochs=[1, 1, 1, 1, -1] is not allowed"),
+        ("train.epochs=[1,1,1,1,-1]", "train.epochs=[1,1,1,1,-1] is not allowed"),
     ],
 )
 def test_a_list_of_another_length_is_refused_before_any_work(override, message, tmp_path, monkeypatch) -> None:
