@@ -23,7 +23,7 @@ run: install ## run one experiment: make run ARGS='method=sequential seed=1'
 	$(BIN)/python run.py $(ARGS)
 
 test: install fashion browser ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations 20
 
 gallery: install ## make the pictures in the README again, from a default run (minutes)
 	$(BIN)/python run.py method=src analysis=all sleep.record_every=100 hydra.run.dir=outputs/gallery

@@ -1,5 +1,9 @@
 """A toy stream on which every method runs in a blink: four separable classes, two tasks, 6 x 6 images."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests run side by side, where threads that spin cost most
+
 import pytest
 import torch
 

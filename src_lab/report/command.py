@@ -79,7 +79,7 @@ def _overrides(wanted: Mapping[str, Any], start: Sequence[str]) -> list[str]:
     """Overrides that make `wanted` after those of `start`: choices of groups first, then single settings."""
     overrides, settings = list(start), _composed(tuple(start))
     for group in GROUPS:
-        name = _nearest(group, wanted.get(group, {}), overrides)
+        name = _nearest(group, wanted.get(group, {}))
         if settings[group]["name"] != name:
             overrides.append(f"{group}={name}")
             settings = _composed(tuple(overrides))
@@ -88,14 +88,17 @@ def _overrides(wanted: Mapping[str, Any], start: Sequence[str]) -> list[str]:
     return [*overrides, *(f"{'' if key in base else '+'}{key}={_text(goal[key])}" for key in changed)]
 
 
-def _nearest(group: str, wanted: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """The choice of a group by name, or where no file has it (the preset of a search), with the fewest other values."""
+def _nearest(group: str, wanted: Mapping[str, Any]) -> str:
+    """The choice of a group by name, or where no file has it (the preset of a search), with the fewest other values.
+
+    Choices are compared without an experiment: its few changes to a group are not worth composing every pair of the two.
+    """
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if wanted.get("name") in names:
         return str(wanted["name"])
 
     def differences(name: str) -> int:
-        base = _leaves(_composed((*overrides, f"{group}={name}"))[group])
+        base = _leaves(_composed((f"{group}={name}",))[group])
         return sum(base.get(key) != value for key, value in _leaves(wanted).items())
 
     return min(names, key=differences)
