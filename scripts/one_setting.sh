@@ -13,10 +13,10 @@ python=${PYTHON:-.venv/bin/python}
 compare() { # NAME OVERRIDE...
   local searched=$folder/search/$1
   shift
-  "$python" run.py -m search=target_rate sleep=one_set method=src threads=1 "hydra.sweep.dir=$searched" "$@"
+  "$python" run.py -m search=one_set sleep=one_set method=src threads=1 "hydra.sweep.dir=$searched" "$@"
   local run=("$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" "$@")
   "${run[@]}" sleep=one_set
-  "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=target_rate_best
+  "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=one_set_best
 }
 
 for bias in false true; do

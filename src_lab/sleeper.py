@@ -69,8 +69,9 @@ class Sleeper:
             old = torch.zeros(new.shape[1]) if self._mean is None else self._mean
             self._mean = old + (new.mean(dim=0) - old) * (len(new) / (self._seen + len(new)))
         self._seen += len(new)
-        if self._config.sleeps and self._config.sleep.summary is not None:
-            self._summaries.append(Summary.of(new, self._config.sleep.summary, task.classes))
+        kept = self._config.sleep
+        if self._config.sleeps and kept.summary is not None:
+            self._summaries.append(Summary.of(new, kept.summary, task.classes, residual=kept.summary_residual))
         self._classes |= set(task.classes)
 
     def stored(self) -> Stored:

@@ -101,6 +101,7 @@ WRONG = [
     ("sleep.decorrelation=0.2", "sleep.decorrelation=0.2 is for outputs that are levelled"),
     ("sleep.summary=0 sleep.homeostasis=outputs", "sleep.summary=0 is not allowed"),
     ("sleep.discriminant=0.5 sleep.homeostasis=outputs", "sleep.discriminant=0.5 tells apart summaries of tasks"),
+    ("sleep.summary_residual=true", "sleep.summary_residual=true adds to a summary, and sleep.summary=null keeps none"),
     (
         "sleep.keep_best=true sleep.record_every=10 sleep.homeostasis=outputs",
         "sleep.keep_best=true keeps what some step had, but sleep.homeostasis=outputs changes it afterwards",

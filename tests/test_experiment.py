@@ -64,7 +64,7 @@ VARIANTS = [
     ["method=src", "model=lowrank", "model.widths=[40,40]", "model.bias=true", *AWAKE],
     ["method=src", "sleep.stimulus.images=seen", *PAPER, *AWAKE],
     ["method=src", "sleep.stimulus.images=running_mean", *WINDOW, *AWAKE],
-    ["method=src", "sleep=target_rate", "sleep.summary=3", "sleep.discriminant=0.5", "sleep.iterations=60"],
+    ["method=src", "sleep=one_set", "sleep.summary=3", "sleep.iterations=60"],
     ["method=src", "model=mlp_paper", "model.widths=[40,40]", "train=paper", *AWAKE],
     ["method=sequential", "dataset.task_order=random", "dataset.num_tasks=3"],
 ]

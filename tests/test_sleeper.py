@@ -55,6 +55,7 @@ def seen_all(*overrides: str) -> tuple[Sleeper, int]:
     [
         ([], 0, 0),
         (["sleep.summary=3"], 5 * 4, 0),
+        (["sleep.summary=3", "sleep.summary_residual=true"], 5 * 5, 0),
         (["sleep.summary=3", "method.sleep_after=never"], 0, 0),
         (["sleep.stimulus.images=running_mean"], 1, 0),
     ],

@@ -125,6 +125,8 @@ class SleepConfig:
     )
     """Principal components that are kept of each task's images, with their mean, to level outputs on instead of on the
     noise (`src_lab.sleep.summary`)."""
+    summary_residual: bool = setting(False, source="ours; false: nothing more is kept", later=True)
+    """Whether a summary keeps, of each pixel, also the spread that its components leave."""
     discriminant: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: none", later=True)
     """How much levelled outputs are made to answer to what tells the summary of their task from the others'
     (`src_lab.sleep.homeostasis`)."""
@@ -161,6 +163,11 @@ class SleepConfig:
             raise ConfigError(
                 f"sleep.discriminant={self.discriminant:g} tells apart summaries of tasks, and sleep.summary=null keeps "
                 "none: use sleep.summary=10, or sleep.discriminant=0"
+            )
+        if self.summary_residual and self.summary is None:
+            raise ConfigError(
+                "sleep.summary_residual=true adds to a summary, and sleep.summary=null keeps none: use sleep.summary=10, or "
+                "sleep.summary_residual=false"
             )
 
     def _check_relative(self) -> None:

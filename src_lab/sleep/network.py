@@ -140,7 +140,7 @@ def _shown_to_outputs(
     """What outputs are levelled on, in the shape of `images`, and of each of its equal parts the outputs that it taught."""
     if config.summary is None:
         return as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, weight), []
-    known = summaries or [Summary.of(images, config.summary)]
+    known = summaries or [Summary.of(images, config.summary, residual=config.summary_residual)]
     drawn = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
     return drawn, [summary.outputs for summary in known]
 

@@ -44,6 +44,23 @@ def test_what_is_drawn_is_like_the_images_and_the_same_for_the_same_generator() 
     assert (bright.min(), bright.max()) == (0, 1)
 
 
+def test_a_residual_is_what_the_components_leave_of_each_pixel() -> None:
+    shown = images()
+    shown[:, 3] = 0.25  # a pixel that is always the same
+    plain, whole = Summary.of(shown, 1), Summary.of(shown, 1, residual=True)
+    assert plain.residual is None
+    assert whole.residual is not None
+    assert torch.equal(whole.components, plain.components)
+    assert whole.numbers == plain.numbers + 12
+    variance = plain.components[0].square() + whole.residual.square()
+    assert torch.allclose(variance, shown.var(dim=0).float(), atol=1e-7)
+    drawn = whole.sample(20_000, dice(2))
+    assert torch.allclose(drawn[:, 3], torch.tensor(0.25))
+    assert torch.allclose(drawn.var(dim=0), variance, rtol=0.05, atol=1e-7)
+    left = drawn - plain.sample(20_000, dice(2))
+    assert torch.allclose(torch.cov(left.T), torch.diag(whole.residual.square()), atol=2e-5)
+
+
 def test_every_summary_gives_as_many_images() -> None:
     dark, light = (Summary(torch.full((3,), level), torch.zeros(1, 3)) for level in (0.1, 0.9))
     drawn = samples([dark, light, dark], 10, dice(0))
@@ -83,6 +100,16 @@ def test_outputs_are_levelled_on_images_of_every_summary(bias: bool) -> None:
     with torch.no_grad():
         answers = alone(Summary.of(new, 2).sample(20_000, dice(4)).float())
     assert answers.mean(dim=0).abs().max() < 0.1 * answers.std()
+
+
+def test_a_sleep_makes_its_own_summary_as_its_settings_say() -> None:
+    shown, first = images().float(), replace(CONFIG, summary=1)
+    left, made, given = network(False), network(False), network(False)
+    sleep(left, shown, first, generator=dice(3))
+    sleep(made, shown, replace(first, summary_residual=True), generator=dice(3))
+    sleep(given, shown, first, generator=dice(3), summaries=[Summary.of(shown, 1, residual=True)])
+    assert torch.equal(made[2].weight, given[2].weight)
+    assert not torch.equal(made[2].weight, left[2].weight)
 
 
 def test_a_sleep_tells_summaries_apart_by_the_outputs_they_taught() -> None:
