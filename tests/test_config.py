@@ -116,6 +116,10 @@ WRONG = [
         "sleep.stimulus.spikes=25 needs a mask that can keep more or fewer pixels: use sleep.stimulus.mask=pixel, not none",
     ),
     (
+        "sleep.least_dissimilarity=0.01",
+        "sleep.least_dissimilarity=0.01 scales shares, which sleep.plasticity=absolute has none of: use sleep",
+    ),
+    (
         "sleep.dissimilarity=1",
         "sleep.dissimilarity=1 scales shares, which sleep.plasticity=absolute has none of: use sleep.plasticity=relative",
     ),

@@ -91,6 +91,8 @@ class SleepConfig:
     """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
     dissimilarity_unit: Literal["absolute", "input"] = setting("absolute", source="ours", later=True)
     """What that 1 - c is measured in: as it is, or in that of the images, so that the first layer has all of `dec`."""
+    least_dissimilarity: float = setting(0.0, within=UNIT_INTERVAL, source="ours; 0: none", later=True)
+    """Where less than this is left of 1 - c in what feeds the outputs, all shares fall with the root of what is."""
     growth: float = setting(
         1.0, within=POSITIVE, source="both programs: every sleep is as strong (1); others: ours", later=True
     )
@@ -146,12 +148,13 @@ class SleepConfig:
         check(self, "sleep")
         if self.plasticity == "relative":
             self._check_relative()
-        elif self.dissimilarity:
-            raise ConfigError(
-                f"sleep.dissimilarity={self.dissimilarity:g} scales shares, which sleep.plasticity=absolute has none of: "
-                "use sleep.plasticity=relative, or sleep.dissimilarity=0"
-            )
-
+        else:
+            for key in ("dissimilarity", "least_dissimilarity"):
+                if getattr(self, key):
+                    raise ConfigError(
+                        f"sleep.{key}={getattr(self, key):g} scales shares, which sleep.plasticity=absolute has none of: "
+                        f"use sleep.plasticity=relative, or sleep.{key}=0"
+                    )
         for key, unused in (("summary", None), ("decorrelation", 0.0)):
             value = getattr(self, key)
             if self.homeostasis == "none" and value != unused:

@@ -46,7 +46,7 @@ def sleeping_parameters(
         factors = found.alpha
         if config.plasticity == "relative":
             shares = [1.0] * len(layers)
-            if config.dissimilarity:
+            if config.dissimilarity or config.least_dissimilarity:
                 shares = _shares(config, dissimilarities(model, layers, images))
             steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
@@ -57,7 +57,9 @@ def sleeping_parameters(
 def _shares(config: SleepConfig, apart: Sequence[float]) -> list[float]:
     """The part of `inc` and `dec` that each layer has, from what its images have not in common; all of it at most."""
     unit = apart[0] if config.dissimilarity_unit == "input" else 1.0
-    return [min(1.0, each / unit) ** config.dissimilarity if unit else 0.0 for each in apart]
+    least = config.least_dissimilarity
+    spared = min(1.0, apart[-1] / least) ** 0.5 if least else 1.0
+    return [spared * min(1.0, each / unit) ** config.dissimilarity if unit else 0.0 for each in apart]
 
 
 def first_steps(

@@ -195,6 +195,23 @@ def test_beside_what_images_have_in_common_the_first_layer_has_all_and_none_more
     assert steps(mixed, dissimilarity=2.0) == steps(mixed)
 
 
+def test_where_images_hardly_differ_before_the_outputs_all_layers_change_less() -> None:
+    model = network(30, 50, 10)
+    layers, draw = find_layers(model), torch.Generator().manual_seed(3)
+    mixed = 0.5 + 0.5 * torch.rand(9, 30, generator=torch.Generator().manual_seed(4))
+    top = dissimilarities(model, layers, mixed)[-1]
+
+    def steps(**changes: Any) -> list[tuple[float, float]]:
+        settings = config(plasticity="relative", inc=0.2, dec=0.5, **changes)
+        return list(sleeping_parameters(model, layers, None, mixed, settings, draw).steps)
+
+    for power in (0.0, 2.0):
+        whole = steps(dissimilarity=power)
+        for whole_layer, spared in zip(whole, steps(dissimilarity=power, least_dissimilarity=4 * top), strict=True):
+            assert spared == pytest.approx([0.5 * each for each in whole_layer])
+        assert steps(dissimilarity=power, least_dissimilarity=0.9 * top) == whole
+
+
 def test_the_first_layer_alone_can_be_made_plastic() -> None:
     model = network(30, 50, 10)
     last = model[2].weight.detach().clone()
