@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # One set of constants, sleep=one_set as it is, over widths, depths, biases and data sets, and beside it what a search of 20
-# trials on validation images finds for each of these networks, run with the same fresh seeds (docs/best_sleep.md).
+# trials on validation images finds for each of these networks, and outputs treated alike without sleep (a control), all run with the same
+# fresh seeds (docs/best_sleep.md).
 #   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(10,15)' outputs/one_setting
 # Finished trials and runs are skipped, so it can be stopped and started again: by its parts about four hours of CPU time, of which the
-# networks of 4000 units take more than two; these took four minutes side by side on an H100.
+# networks of 4000 units take more than two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seeds=${1:-'range(10,13)'}
+seeds=${1:-'range(10,15)'}
 folder=${2:-outputs/one_setting}
 python=${PYTHON:-.venv/bin/python}
 
@@ -15,7 +16,7 @@ compare() { # NAME OVERRIDE...
   shift
   "$python" run.py -m search=one_set sleep=one_set method=src threads=1 "hydra.sweep.dir=$searched" "$@"
   local run=("$python" run.py -m "seed=$seeds" method=src threads=1 evaluate=final "hydra.sweep.dir=$folder/runs" "$@")
-  "${run[@]}" sleep=one_set
+  "${run[@]}" sleep=one_set control=none,levelled_only
   "${run[@]}" "hydra.searchpath=[file://$searched/conf]" sleep=one_set_best
 }
 

@@ -28,6 +28,8 @@ for dataset in mnist fashion_mnist; do
   idea both sleep.summary=3 sleep.decorrelation=0.25
   idea discriminant_0.25 sleep.summary=3 sleep.discriminant=0.25
   idea discriminant_0.75 sleep.summary=3 sleep.discriminant=0.75
+  idea discriminant_0.25_residual sleep.summary=3 sleep.summary_residual=true sleep.discriminant=0.25
+  idea discriminant_0.75_residual sleep.summary=3 sleep.summary_residual=true sleep.discriminant=0.75
   idea outputs_plastic sleep.plastic=all
   idea mean_field sleep.change=rank_one
   idea one_number_per_unit sleep.change=per_unit
