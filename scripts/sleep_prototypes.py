@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -390,8 +390,9 @@ IDEAS = {
 
 def runs(ideas: Sequence[str], datasets: Sequence[str], seeds: Iterable[int], overrides: Sequence[str]) -> Iterator[Run]:
     """Every run asked for. Raises ConfigError for settings that are not possible."""
+    configured = cache(lambda dataset, own: composed([*BASE, f"dataset={dataset}", *overrides, *own]))
     for idea, dataset in product(ideas, datasets):
-        config = composed([*BASE, f"dataset={dataset}", *overrides, *IDEAS[idea].overrides])
+        config = configured(dataset, IDEAS[idea].overrides)
         yield from (Run(idea, dataset, replace(config, seed=seed)) for seed in seeds)
 
 
@@ -399,7 +400,7 @@ def measure(idea: Tried, config: RunConfig) -> tuple[float, float]:
     """Validation and test accuracy after all tasks of the stream, a share."""
     prepare(config.threads)
     stream = load_stream(config.dataset, config.seed)
-    network, trainer = _network(config, stream)
+    network, trainer = network_of(config, stream)
     sleeper = Sleeper(config, stream, len(stream.tasks))
     tried = idea.make(network, config)
     for task in stream.tasks:
@@ -411,7 +412,8 @@ def measure(idea: Tried, config: RunConfig) -> tuple[float, float]:
     return validation, test
 
 
-def _network(config: RunConfig, stream: Stream) -> tuple[nn.Sequential, Trainer]:
+def network_of(config: RunConfig, stream: Stream) -> tuple[nn.Sequential, Trainer]:
+    """A new network as `config` has it, and what trains it."""
     context = Context(config.model, config.train, stream, config.seed, device_of(config), cache_of(config), config.sleep)
     network = context.new_network()
     return network, context.new_trainer(network)
