@@ -83,8 +83,15 @@ class Idea:
         """The same night with other noise, for a sleep besides the one after the task."""
         return replace(night, generator=generator(self.config.seed, "further sleep", len(night.outputs)))
 
-    def level(self, night: Night, shown: Tensor) -> None:
-        level_outputs(self.network, self.layers[-1], shown, night.outputs)
+    def level(self, night: Night, shown: Tensor | None = None) -> None:
+        """Level the outputs after an `unlevelled` sleep, on what they would have been, summaries or noise, or on `shown`."""
+        config, taught = night.config, [summary.outputs for summary in night.summaries if shown is None]
+        if shown is None:
+            shown = self.noise(night)
+            if night.summaries:
+                drawn = samples(night.summaries, HOMEOSTASIS_STEPS, copied_generator(night.generator))
+                shown = drawn.view(-1, *night.images.shape[1:])
+        level_outputs(self.network, self.layers[-1], shown, night.outputs, config.decorrelation, taught, config.discriminant)
 
     def noise(self, night: Night) -> Tensor:
         """The noise of the sleep as images; draws nothing from the night's own generator."""
@@ -93,7 +100,11 @@ class Idea:
 
 
 def unlevelled(night: Night) -> Night:
-    return replace(night, config=replace(night.config, homeostasis="none"))
+    """The night without what levels outputs when it is over."""
+    plain = replace(
+        night.config, homeostasis="none", summary=None, summary_residual=False, decorrelation=0.0, discriminant=0.0
+    )
+    return replace(night, config=plain)
 
 
 class EveryEpoch(Idea):
@@ -185,7 +196,7 @@ class HiddenRestored(Idea):
         self.asleep(unlevelled(night))
         for index, wanted in enumerate(before):
             self.scale(index, self.factors(self.answers(shown, index), wanted))
-        self.level(night, self.noise(night))
+        self.level(night)
 
     def shown(self, night: Night) -> Tensor:
         return night.images[:: max(1, len(night.images) // HOMEOSTASIS_STEPS)]
@@ -231,7 +242,7 @@ class Gated(Idea):
         for layer, old, total in zip(self.layers[:-1], before, counts, strict=False):
             gate = (total / total.mean().clamp(min=1e-9)).clamp(max=1)
             layer.write(old + gate[:, None] * (layer.weight() - old))
-        self.level(night, self.noise(night))
+        self.level(night)
 
 
 class MeanField(Idea):
@@ -253,7 +264,7 @@ class MeanField(Idea):
             share = min(1.0, night.config.dec * apart[index] ** night.config.dissimilarity)
             taken = share * (weight @ mean).clamp(min=0)
             layer.write((weight - torch.outer(taken, mean) / mean.dot(mean).clamp(min=1e-12)).to(layer.weight()))
-        self.level(night, shown)
+        self.level(night)
 
 
 class Imagined(Idea):
