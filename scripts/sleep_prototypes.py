@@ -1,7 +1,7 @@
 """Ideas for a better sleep that have no switch, each beside the calibrated sleep (docs/best_sleep.md), seed by seed.
 
     python scripts/sleep_prototypes.py --seeds 20 25 --record docs/results/best_sleep/prototypes.csv
-    python scripts/sleep_prototypes.py --seeds 20 25 --ideas frozen,frozen_at_random --datasets mnist
+    python scripts/sleep_prototypes.py --record tried.csv --ideas base,frozen --datasets mnist sleep.summary=10 sleep.discriminant=0.25
 
 784-1000-1000-10, the settings of scripts/sleep_ideas.sh. An idea that pays belongs into the sleep itself, as a switch. What
 the record has is not run again; take rows out to have them made again. About 15 seconds of CPU time a run.
@@ -26,6 +26,7 @@ from src_lab.data import Stream, Task, load_stream
 from src_lab.evaluation import evaluate, evaluating, overall
 from src_lab.ledger import Ledger, number
 from src_lab.methods.base import Context
+from src_lab.methods.merging.running_average import RunningAverageConfig
 from src_lab.results import git_commit
 from src_lab.rng import generator
 from src_lab.runtime import prepare
@@ -408,15 +409,20 @@ def runs(ideas: Sequence[str], datasets: Sequence[str], seeds: Iterable[int], ov
 
 
 def measure(idea: Tried, config: RunConfig) -> tuple[float, float]:
-    """Validation and test accuracy after all tasks of the stream, a share."""
+    """Validation and test accuracy after all tasks of the stream, a share: of SRC, or with merging as `method.power` has it."""
     prepare(config.threads)
     stream = load_stream(config.dataset, config.seed)
     network, trainer = network_of(config, stream)
     sleeper = Sleeper(config, stream, len(stream.tasks))
     tried = idea.make(network, config)
-    for task in stream.tasks:
+    power = config.method.power if isinstance(config.method, RunningAverageConfig) else 0.0
+    for met, task in enumerate(stream.tasks, start=1):
         sleeper.see(task)
+        before = [parameter.detach().clone() for parameter in network.parameters()]
         tried.learn(trainer, task, sleeper)
+        with torch.no_grad():
+            for parameter, old in zip(network.parameters(), before, strict=True):
+                parameter.copy_(old.lerp(parameter, met**-power))
         tried.sleep(sleeper.night(task.index))
     splits = ([(getattr(task, split), task.classes) for task in stream.tasks] for split in ("validation", "test"))
     validation, test = (overall(evaluate(network, tasks)) for tasks in splits)

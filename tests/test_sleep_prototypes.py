@@ -36,8 +36,12 @@ def trained(config: RunConfig) -> Iterator[tuple[nn.Sequential, Night, Sleeper]]
         yield network, sleeper.night(1), sleeper
 
 
-def test_the_standard_of_comparison_is_the_sleep_of_a_run(config: RunConfig, tmp_path: Path) -> None:
-    _, metrics = run(replace(config, evaluate="final"), tmp_path)
+@pytest.mark.parametrize(
+    "merging", [[], ["method=running_average", "method.power=0.4", "method.sleep_after=each_task", "sleep.summary=3"]]
+)
+def test_the_standard_of_comparison_is_the_sleep_of_a_run(merging: list[str], tmp_path: Path) -> None:
+    config = composed([*prototypes.BASE, *SMALL, "cache=off", *merging, "evaluate=final"])
+    _, metrics = run(config, tmp_path)
     measured = prototypes.measure(prototypes.IDEAS["base"], config)
     assert measured == (metrics["validation_accuracy"], metrics["final_accuracy"])
 
