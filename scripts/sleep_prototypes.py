@@ -1,7 +1,7 @@
 """Ideas for a better sleep that have no switch, each beside the calibrated sleep (docs/best_sleep.md), seed by seed.
 
     python scripts/sleep_prototypes.py --seeds 20 25 --record docs/results/best_sleep/prototypes.csv
-    python scripts/sleep_prototypes.py --record tried.csv --ideas base,frozen --datasets mnist sleep.summary=10 sleep.discriminant=0.25
+    python scripts/sleep_prototypes.py --record tried.csv --ideas base,frozen --datasets mnist sleep.summary=10
 
 784-1000-1000-10, the settings of scripts/sleep_ideas.sh. An idea that pays belongs into the sleep itself, as a switch. What
 the record has is not run again; take rows out to have them made again. About 15 seconds of CPU time a run.
@@ -409,7 +409,7 @@ def runs(ideas: Sequence[str], datasets: Sequence[str], seeds: Iterable[int], ov
 
 
 def measure(idea: Tried, config: RunConfig) -> tuple[float, float]:
-    """Validation and test accuracy after all tasks of the stream, a share: of SRC, or with merging as `method.power` has it."""
+    """Validation and test accuracy after all tasks, shares: of SRC, or with merging as `method.power` has it."""
     prepare(config.threads)
     stream = load_stream(config.dataset, config.seed)
     network, trainer = network_of(config, stream)
