@@ -148,6 +148,9 @@ class BeforeTask(Idea):
 class Frozen(Idea):
     """What old tasks use is frozen: units that spiked most in a sleep keep their incoming weights in all trainings to come.
 
+    As PackNet freezes the weights of old tasks (Mallya and Lazebnik 2018, arXiv 1711.05769), but by spikes, and it stores only
+    which units. Source: ours.
+
     share    of the units of each layer in `frozen_layers`, anew in every sleep
     ordered  by spikes; false: at random, the control
     """
@@ -189,7 +192,7 @@ class _Frozen(Extra):
 
 class HiddenRestored(Idea):
     """Homeostasis of every layer: a hidden unit's incoming weights are scaled until its answers to the task's images have
-    the root mean square that they had before the sleep."""
+    the root mean square that they had before the sleep (synaptic scaling, Turrigiano et al. 1998, doi 10.1038/36103)."""
 
     def sleep(self, night: Night) -> None:
         shown = self.shown(night)
