@@ -148,8 +148,7 @@ class BeforeTask(Idea):
 class Frozen(Idea):
     """What old tasks use is frozen: units that spiked most in a sleep keep their incoming weights in all trainings to come.
 
-    As PackNet freezes the weights of old tasks (Mallya and Lazebnik 2018, arXiv 1711.05769), but by spikes, and it stores only
-    which units. Source: ours.
+    As PackNet freezes the weights of old tasks (Mallya and Lazebnik 2018, arXiv 1711.05769), but by spikes. Source: ours.
 
     share    of the units of each layer in `frozen_layers`, anew in every sleep
     ordered  by spikes; false: at random, the control
