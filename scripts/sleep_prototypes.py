@@ -50,6 +50,7 @@ BASE = [
     "model.widths=[1000,1000]",
     "threads=1",
 ]
+METHODS = ("src", "running_average")
 COLUMNS = ("run", "idea", "dataset", "seed", "validation_accuracy", "test_accuracy", "commit")
 
 
@@ -407,6 +408,8 @@ def runs(ideas: Sequence[str], datasets: Sequence[str], seeds: Iterable[int], ov
     configured = cache(lambda dataset, own: composed([*BASE, f"dataset={dataset}", *overrides, *own]))
     for idea, dataset in product(ideas, datasets):
         config = configured(dataset, IDEAS[idea].overrides)
+        if config.method.name not in METHODS:
+            raise ConfigError(f"method={config.method.name} has no prototypes: use method={' or '.join(METHODS)}")
         yield from (Run(idea, dataset, replace(config, seed=seed)) for seed in seeds)
 
 

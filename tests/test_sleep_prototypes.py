@@ -65,13 +65,14 @@ def test_every_idea_is_measured_once_and_shown_beside_the_standard(
     assert (capsys.readouterr().out, record.read_text()) == (table, written)
 
 
+@pytest.mark.parametrize("setting", ["sleep.dec=-1", "method=merge"])
 def test_an_impossible_setting_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record.csv"
-    monkeypatch.setattr(sys, "argv", ["sleep_prototypes.py", "--record", str(record), "sleep.dec=-1"])
+    monkeypatch.setattr(sys, "argv", ["sleep_prototypes.py", "--record", str(record), setting])
     assert prototypes.main() == 2
-    assert capsys.readouterr().err.startswith("sleep.dec=-1")
+    assert capsys.readouterr().err.startswith(setting)
     assert not record.exists()
 
 
