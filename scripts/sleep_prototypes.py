@@ -9,6 +9,7 @@ the record has is not run again; take rows out to have them made again. About 15
 
 import argparse
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -17,10 +18,11 @@ from math import ceil
 from pathlib import Path
 
 import torch
-from scipy import stats  # type: ignore[import-untyped]  # ships no stubs
+from pandas import Series
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from src_lab.aggregate import with_interval
 from src_lab.config import RunConfig, cache_of, composed, device_of
 from src_lab.data import Stream, Task, load_stream
 from src_lab.evaluation import evaluate, evaluating, overall
@@ -80,6 +82,17 @@ class Idea:
             summaries=night.summaries,
             observe=observe,
         )
+
+    def spikes_of(self, night: Night) -> list[Tensor]:
+        """One sleep, and how often each unit of each layer spiked in it."""
+        counts = [torch.zeros(layer.shape[0]) for layer in self.layers]
+
+        def count(seen: Record) -> None:
+            for total, spikes in zip(counts, seen.spikes, strict=True):
+                total += spikes.sum(dim=0)
+
+        self.asleep(night, count)
+        return counts
 
     def further(self, night: Night) -> Night:
         """The same night with other noise, for a sleep besides the one after the task."""
@@ -151,7 +164,8 @@ class Frozen(Idea):
 
     As PackNet freezes the weights of old tasks (Mallya and Lazebnik 2018, arXiv 1711.05769), but by spikes. Source: ours.
 
-    share    of the units of each layer in `frozen_layers`, anew in every sleep
+    share    of the units of each layer, anew in every sleep
+    layers   how many, from the first up
     ordered  by spikes; false: at random, the control
     """
 
@@ -160,22 +174,15 @@ class Frozen(Idea):
     ) -> None:
         super().__init__(network, config)
         self.share, self.ordered = share, ordered
+        self.chance = torch.Generator().manual_seed(config.seed)
         self.frozen = [torch.zeros(layer.shape[0], dtype=torch.bool) for layer in self.layers[:layers]]
 
-    def learn(self, trainer: Trainer, task: Task, sleeper: Sleeper) -> None:  # noqa: ARG002
+    def learn(self, trainer: Trainer, task: Task, sleeper: Sleeper) -> None:  # noqa: ARG002  # as above
         trainer.fit(task.train, task.index, extra=_Frozen(self) if task.index else PLAIN)
 
     def sleep(self, night: Night) -> None:
-        counts = [torch.zeros(layer.shape[0]) for layer in self.layers]
-
-        def count(seen: Record) -> None:
-            for total, spikes in zip(counts, seen.spikes, strict=True):
-                total += spikes.sum(dim=0)
-
-        self.asleep(night, count)
-        chance = torch.Generator().manual_seed(self.config.seed)
-        for frozen, total in zip(self.frozen, counts, strict=False):
-            order = total if self.ordered else torch.rand(len(total), generator=chance)
+        for frozen, total in zip(self.frozen, self.spikes_of(night), strict=False):
+            order = total if self.ordered else torch.rand(len(total), generator=self.chance)
             frozen[order.topk(round(self.share * len(total))).indices] = True
 
 
@@ -224,7 +231,7 @@ class HiddenLevelled(HiddenRestored):
     def shown(self, night: Night) -> Tensor:
         return self.noise(night)
 
-    def factors(self, now: Tensor, before: Tensor) -> Tensor:  # noqa: ARG002
+    def factors(self, now: Tensor, before: Tensor) -> Tensor:  # noqa: ARG002  # what was does not count
         spread = now.std(dim=0)
         active = spread > 0
         return torch.where(active, spread[active].mean() / spread.where(active, torch.ones_like(spread)), 1.0)
@@ -236,13 +243,7 @@ class Gated(Idea):
 
     def sleep(self, night: Night) -> None:
         before = [layer.weight() for layer in self.layers]
-        counts = [torch.zeros(layer.shape[0]) for layer in self.layers]
-
-        def count(seen: Record) -> None:
-            for total, spikes in zip(counts, seen.spikes, strict=True):
-                total += spikes.sum(dim=0)
-
-        self.asleep(unlevelled(night), count)
+        counts = self.spikes_of(unlevelled(night))
         for layer, old, total in zip(self.layers[:-1], before, counts, strict=False):
             gate = (total / total.mean().clamp(min=1e-9)).clamp(max=1)
             layer.write(old + gate[:, None] * (layer.weight() - old))
@@ -271,7 +272,7 @@ class MeanField(Idea):
         self.level(night)
 
 
-class Imagined(Idea):
+class Imagined(Idea, ABC):
     """Images of all tasks are imagined, and shape the noise instead of the newest task's. With `levels` the newest task's
     shape it, and the outputs are levelled on what is imagined."""
 
@@ -295,9 +296,9 @@ class Imagined(Idea):
     def keep(self, images: Tensor) -> None:
         """Carry something of the new task's images."""
 
+    @abstractmethod
     def imagine(self, night: Night, chance: torch.Generator) -> Tensor:
         """About 1000 images (n, n_0)."""
-        raise NotImplementedError
 
 
 class RunningCovariance(Imagined):
@@ -312,7 +313,7 @@ class RunningCovariance(Imagined):
         self.count += len(flat)
         self.sum, self.products = self.sum + flat.sum(dim=0), self.products + flat.T @ flat
 
-    def imagine(self, night: Night, chance: torch.Generator) -> Tensor:  # noqa: ARG002
+    def imagine(self, night: Night, chance: torch.Generator) -> Tensor:  # noqa: ARG002  # knows images
         mean = self.sum / self.count
         values, vectors = torch.linalg.eigh(self.products / self.count - torch.outer(mean, mean))
         strengths = torch.randn(HOMEOSTASIS_STEPS, len(values), generator=chance, dtype=values.dtype)
@@ -330,7 +331,7 @@ class Summaries(Imagined):
     def keep(self, images: Tensor) -> None:
         self.summaries.append(Summary.of(images, 3))
 
-    def imagine(self, night: Night, chance: torch.Generator) -> Tensor:  # noqa: ARG002
+    def imagine(self, night: Night, chance: torch.Generator) -> Tensor:  # noqa: ARG002  # knows images
         return samples(self.summaries, HOMEOSTASIS_STEPS, chance)
 
 
@@ -472,9 +473,8 @@ def moments(values: Sequence[float]) -> str:
 def difference(values: Sequence[float]) -> str:
     if len(values) < 2 or not any(values):
         return ""
-    paired = torch.tensor(values).double()
-    half = stats.t.ppf(0.975, len(values) - 1) * paired.std().item() / len(values) ** 0.5
-    return f"{paired.mean():+.1f} ({paired.mean() - half:.1f} to {paired.mean() + half:.1f})"
+    paired = with_interval(Series(values).agg(["mean", "std", "count"]).to_frame().T, "d").iloc[0]
+    return f"{paired['d_mean']:+.1f} ({paired['d_low']:.1f} to {paired['d_high']:.1f})"
 
 
 def main() -> int:

@@ -97,6 +97,15 @@ def test_what_spiked_most_keeps_its_weights_in_training(config: RunConfig) -> No
     assert 6 <= int(idea.frozen[0].sum()) <= 12
 
 
+def test_chance_freezes_other_units_in_every_sleep(config: RunConfig, trained: tuple[nn.Sequential, Night, Sleeper]) -> None:
+    network, _, sleeper = trained
+    idea = prototypes.Frozen(network, config, share=0.2, ordered=False)
+    idea.sleep(sleeper.night(1))
+    assert int(idea.frozen[0].sum()) == 6
+    idea.sleep(sleeper.night(1))
+    assert 6 < int(idea.frozen[0].sum()) <= 12
+
+
 def test_hidden_units_have_their_answers_back(config: RunConfig, trained: tuple[nn.Sequential, Night, Sleeper]) -> None:
     network, night, _ = trained
     idea = prototypes.HiddenRestored(network, config)

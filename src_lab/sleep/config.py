@@ -155,7 +155,6 @@ class SleepConfig:
                         f"sleep.{key}={getattr(self, key):g} scales shares, which sleep.plasticity=absolute has none of: "
                         f"use sleep.plasticity=relative, or sleep.{key}=0"
                     )
-
         for key, unused in (("summary", None), ("decorrelation", 0.0)):
             value = getattr(self, key)
             if self.homeostasis == "none" and value != unused:
