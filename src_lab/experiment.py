@@ -26,6 +26,8 @@ from src_lab.trace import SleepTrace
 
 log = logging.getLogger(__name__)
 
+FINISHED = "this run is finished already (force=true runs it again)"
+
 AfterStage = Callable[[int, Callable[[], float]], None]
 """Called with the number of stages done and a function that measures the validation accuracy of the tasks met so far; may
 raise to stop the run, which then stands as interrupted and can go on later."""
@@ -38,18 +40,23 @@ def ensure(config: RunConfig, folder: Path, after_stage: AfterStage | None = Non
     raises.
     """
     done = _finished(config, folder)
-    if done is not None and not config.force and analysed(folder) >= config.analyses:
-        log.info("this run is finished already (force=true runs it again)")
-        Checkpoints.clear(folder)  # left by a process that was killed after its last word
+    lock = folder / ".lock"
+    ended = not lock.exists()  # a process that was killed leaves its lock, whatever it had still to do after its last word
+    if done is not None and not config.force and analysed(folder) >= config.analyses and ended:
+        log.info(FINISHED)
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    with alone_at(folder / ".lock", f"another process is at this run, {folder}: waiting for it"):
+    with alone_at(lock, f"another process is at this run, {folder}: waiting for it"):
         now = _finished(config, folder)
         if now is None or (config.force and now == done):  # else the other process has just finished it
             if now is not None:
                 discard(folder)
                 Checkpoints.clear(folder)
             now = run(config, folder, after_stage)[1]
+        else:
+            log.info(FINISHED)
+            Checkpoints.clear(folder)
+            remove_partial(folder)
         _look_inside(config, folder)
     return now
 

@@ -94,6 +94,28 @@ def test_killed_at_random_moments_it_ends_the_same(overrides: list[str], tmp_pat
     assert names[0] == names[1], "nothing half-written is left"
 
 
+def test_killed_after_its_last_word_it_is_tidied_by_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Between the results and the end there are networks and checkpoints to drop, and the lock."""
+    config = small("method=merge")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    ensure(config, whole)
+
+    def killed_before_it_tidies() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Checkpoints, "clear", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            ensure(config, broken)
+
+    in_a_process(killed_before_it_tidies).join()
+    assert finished(broken) is not None
+    assert {file.name for file in broken.iterdir()} == {file.name for file in whole.iterdir()} | {FOLDER, ".lock"}
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        ensure(config, broken)
+    assert "finished already" in caplog.text
+    assert tables(broken) == tables(whole)
+    assert {file.name for file in broken.iterdir()} == {file.name for file in whole.iterdir()}
+
+
 def test_a_damaged_last_checkpoint_costs_one_stage_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = small("method=src", *AWAKE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
