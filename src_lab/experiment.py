@@ -128,7 +128,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
     sleeper = Sleeper(config, stream, len(stages))
     now = Progress(clock, Log(config, method.label), SleepTrace(stream.tasks), cache)
     checkpoints = Checkpoints(folder, config.run_id, fingerprint(device))
-    done = _resume(method, now, checkpoints)
+    done = _resume(method, sleeper, now, checkpoints)
     remove_partial(folder)
     write_config(config, folder)
 
@@ -147,7 +147,7 @@ def run(config: RunConfig, folder: Path, after_stage: AfterStage | None = None) 
                 _record(method, stream.tasks, task, now, phase, slept)
             if keeps_networks:
                 networks.keep(folder, step, phase, task.index, method)
-            checkpoints.save(step, method.state(), now.as_json())
+            checkpoints.save(step, method.state() | sleeper.state(), now.as_json())
         if after_stage is not None and sleeper.ends_stage(stage, phase) and (step >= done or now.has_validated(stage)):
             after_stage(stage + 1, partial(_validate, method, stages, stage, now))
     if config.evaluate == "each_stage":
@@ -171,13 +171,14 @@ def measure(method: Method, tasks: Sequence[Task], current: Task | None, split: 
     return evaluate(method.classifier(method.network), [(getattr(task, split), task.classes) for task in tasks], adjust)
 
 
-def _resume(method: Method, now: Progress, checkpoints: Checkpoints) -> int:
-    """Bring `method` and `now` to where the newest checkpoint stands; returns how many trainings and sleeps that is."""
+def _resume(method: Method, sleeper: Sleeper, now: Progress, checkpoints: Checkpoints) -> int:
+    """Bring `method`, `sleeper` and `now` to where the newest checkpoint stands; returns how many trainings and sleeps that is."""
     found = checkpoints.latest()
     if found is None:
         return 0
     step, state, progress = found
     method.load_state(state)
+    sleeper.load_state(state)
     now.restore(progress)
     log.info("going on after %d of the run's trainings and sleeps", step)
     return step
@@ -199,6 +200,7 @@ def _advance(
     """Train, or let the network sleep, watched when `sleep.record_every` says so; returns the steps slept, if any."""
     if phase == "train":
         with now.clock.phase("train"):
+            sleeper.wake(method.network)
             method.learn(task)
         return None
     watch = None
@@ -208,6 +210,7 @@ def _advance(
         slept = sleeper.sleep(method.network, stage, watch)
     if config.sleep.keep_best and watch is not None and watch.best is not None:
         load_weights(method.network, watch.best.weights, watch.best.biases)
+        sleeper.forget()
     return slept.steps
 
 

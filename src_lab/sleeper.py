@@ -1,6 +1,6 @@
 """When a run's network sleeps, and on whose images: what the experiment puts between `sleep` and its tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,8 @@ from src_lab.data import Stream, Task
 from src_lab.methods.base import Stored
 from src_lab.rng import generator
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepConfig, SleepResult, SleepState, Summary, sleep
+from src_lab.sleep import SleepConfig, SleepResult, SleepState, Summary, restore_levelled, sleep
+from src_lab.sleep.homeostasis import Readout
 from src_lab.sleep.stimulus import image_sides
 from src_lab.sleep.summary import require_enough
 
@@ -32,7 +33,8 @@ class Night:
 
 
 class Sleeper:
-    """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image; summaries.
+    """Carries what sleep may know of the past: all images seen, the first task's, or one running mean image; summaries; and
+    the outputs that the next task is learned with, where these are not those that answer (`sleep.discriminant_lasts`).
 
     Raises ConfigError at once when the run will sleep and its images do not fit the stimulus, are too few for
     `sleep.summary`, or lack the validation part that `sleep.keep_best` chooses by.
@@ -47,6 +49,7 @@ class Sleeper:
         self._seen = 0
         self._classes: set[int] = set()
         self._summaries: list[Summary] = []
+        self._levelled: Readout | None = None
         if config.sleeps:
             if config.sleep.keep_best and not all(len(task.validation) for task in stream.tasks):
                 raise ConfigError(
@@ -81,6 +84,7 @@ class Sleeper:
         kept = sum(summary.numbers for summary in self._summaries)
         if self._mean is not None:
             kept += self._mean.numel()
+        kept += sum(tensor.numel() for tensor in self.state().values())
         images = len(self._images) if self._config.sleep.stimulus.images in ("seen", "first") else 0
         return Stored(floats=kept, images=images)
 
@@ -123,7 +127,7 @@ class Sleeper:
     ) -> SleepResult:
         """Let `network` sleep, in place, on what has been seen so far."""
         night = self.night(stage)
-        return sleep(
+        result = sleep(
             network,
             night.images,
             night.config,
@@ -134,3 +138,26 @@ class Sleeper:
             outputs=night.outputs,
             summaries=night.summaries,
         )
+        if not night.config.discriminant_lasts:
+            self._levelled = result.levelled
+        return result
+
+    def wake(self, network: nn.Module) -> None:
+        """Take out of `network`, which has slept and is to learn, what its outputs have got only to answer with."""
+        restore_levelled(network, self._levelled)
+        self.forget()
+
+    def forget(self) -> None:
+        """The network is not what the last sleep left: there is nothing to take out."""
+        self._levelled = None
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of it; the rest is seen again."""
+        if self._levelled is None:
+            return {}
+        found = {"sleep.levelled.weight": self._levelled.weight}
+        return found if self._levelled.bias is None else found | {"sleep.levelled.bias": self._levelled.bias}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        weight = state.get("sleep.levelled.weight")
+        self._levelled = None if weight is None else Readout(weight, state.get("sleep.levelled.bias"))

@@ -129,9 +129,15 @@ class SleepConfig:
     noise (`src_lab.sleep.summary`)."""
     summary_residual: bool = setting(False, source="ours; false: nothing more is kept", later=True)
     """Whether a summary keeps, of each pixel, also the spread that its components leave."""
+    summary_images: int = setting(1000, within=Range(1), source="ours", later=True)
+    """Images that are drawn from the summaries, as many from each, to level outputs on."""
     discriminant: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: none", later=True)
     """How much levelled outputs are made to answer to what tells the summary of their task from the others'
     (`src_lab.sleep.homeostasis`)."""
+    discriminant_ridge: float = setting(0.1, within=POSITIVE, unit="mean variance of a unit", source="ours", later=True)
+    """Ridge of the covariance behind it: small where many images are drawn, as it is then well known."""
+    discriminant_lasts: bool = setting(True, source="ours", later=True)
+    """Whether the next task is learned with it, or without, from the outputs as they were levelled."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
     dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
     backend: BackendName = setting("auto")

@@ -27,13 +27,18 @@ Fisher's linear discriminant (Fisher 1936, doi 10.1111/j.1469-1809.1936.tb02137.
     w_k += b c (C + ridge I)^-1 (m_k - m - g_k m)
 
 m_k is the mean of h over images drawn from the summaries of those tasks that taught output k, m over all, g_k such that the
-mean answer stays 0, C the covariance of h within a summary, ridge RIDGE times the mean of its diagonal, and c such that with
-b = 1 what is added varies as much, over outputs and images, as what was there. No image's label plays a part: outputs taught
-by the same tasks are moved alike, and nothing changes between them. To show, asleep, a summary's images while the outputs
-that they taught are active is replay, of tasks; the closed form is ours.
+mean answer stays 0, C the covariance of h within a summary, ridge `sleep.discriminant_ridge` times the mean of its diagonal,
+and c such that with b = 1 what is added varies as much, over outputs and images, as what was there. No image's label plays a
+part: outputs taught by the same tasks are moved alike, and nothing changes between them. To show, asleep, a summary's images
+while the outputs that they taught are active is replay, of tasks; the closed form is ours.
+
+Discriminants that stay are learned on, and pile up: an output that answers to some image of the next task is then pushed
+down by it all the harder. With `sleep.discriminant_lasts=false` they serve to answer only: before the next task is learned
+the outputs are again as they were levelled (`Readout`).
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +49,14 @@ from src_lab.sleep.layers import SleepingLayer
 HOMEOSTASIS_STEPS = 1000
 LEAST = 1e-3
 """Share of the largest variance below which decorrelation does not raise what outputs hardly differ in."""
-RIDGE = 0.1
-"""Of the covariance behind the discriminant: it is estimated from fewer images than a wide layer has units."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A layer of outputs: weights (n_out, n_in), and biases (n_out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
 
 
 def as_images(stimulus: Tensor, images: Tensor, weight: Tensor) -> Tensor:
@@ -63,7 +74,8 @@ def level_outputs(
     decorrelation: float = 0.0,
     taught: Sequence[Collection[int]] = (),
     discriminant: float = 0.0,
-) -> None:
+    ridge: float = 0.1,
+) -> Readout | None:
     """Give the outputs of `model` equal mean and spread on the images `shown` (n, ...), in place; on black ones, nothing.
 
     last           the model's last layer of weights
@@ -71,9 +83,12 @@ def level_outputs(
     decorrelation  from 0, their correlations stay, to 1, they become uncorrelated
     taught         of each of several equal parts of `shown`, in order, the outputs that images like these have taught
     discriminant   how much those then answer to what tells these parts apart
+    ridge          of the covariance behind that, in mean variances of a unit that feeds them
+
+    Returns the levelled layer as it was before its discriminants, None where it has got none.
     """
     if not shown.any():
-        return
+        return None
     weight, bias = last.weight(), last.bias()
     feed = torch.cat([fed.flatten(1).double() for (fed,) in feeds_of(model, [last], shown)])
     chosen = torch.arange(len(weight)) if outputs is None else torch.tensor(sorted(outputs))
@@ -89,40 +104,55 @@ def level_outputs(
     if decorrelation and len(own) > 1:
         own = _decorrelated(own, feed, decorrelation)
     rows[answering] = own
-    if discriminant and taught:
-        teaches = torch.tensor([[k in some for k in chosen.tolist()] for some in taught], device=rows.device)
-        rows = _discriminating(rows, feed, teaches, discriminant)
+    levelled = _write(last, rows, chosen)
+    if not (discriminant and taught):
+        return None
+    teaches = torch.tensor([[k in some for k in chosen.tolist()] for some in taught], device=rows.device)
+    _write(last, _discriminating(rows, feed, teaches, discriminant, ridge), chosen)
+    return levelled
+
+
+def _write(last: SleepingLayer, rows: Tensor, chosen: Tensor) -> Readout:
+    """Make `rows` (k, n_in, or n_in + 1 with the bias) the `chosen` outputs' weights; returns all of the layer's."""
+    weight, bias = last.weight(), last.bias()
     weight[chosen] = rows[:, : weight.shape[1]].to(weight)
     if bias is not None:
         bias[chosen] = rows[:, -1].to(bias)
     last.write(weight, bias)
+    return Readout(weight, bias)
 
 
-def _discriminating(rows: Tensor, feed: Tensor, teaches: Tensor, strength: float) -> Tensor:
+def _discriminating(rows: Tensor, feed: Tensor, teaches: Tensor, strength: float, ridge: float) -> Tensor:
     """The weights `rows` plus their discriminants; `teaches` (tasks, outputs) is true where a task has taught an output."""
     parts = feed.view(len(teaches), -1, feed.shape[1])
     means, mean = parts.mean(dim=1), feed.mean(dim=0)
     within = (parts - means[:, None]).flatten(0, 1)
     own = teaches.any(dim=0) & ~teaches.all(dim=0)  # what every task has taught is of no task more than of another
     apart = (teaches.to(means) / teaches.sum(dim=0).clamp(min=1)).T @ (means - mean) * own[:, None]
-    *discriminants, still = _over_covariance(torch.cat([apart, mean[None]]), within)
+    *discriminants, still = _over_covariance(torch.cat([apart, mean[None]]), within, ridge)
     added = torch.stack(discriminants)
     added = added - torch.outer(added @ mean / still.dot(mean), still)
     scale = (feed @ rows.T).std(correction=0) / (feed @ added.T).std(correction=0)
     return rows + strength * scale * added if torch.isfinite(scale) else rows
 
 
-def _over_covariance(directions: Tensor, deviations: Tensor) -> Tensor:
-    """(C + ridge I)^-1 times each of `directions` (k, n_in), up to one factor; C is the covariance of `deviations`.
+def _over_covariance(directions: Tensor, deviations: Tensor, ridge: float) -> Tensor:
+    """(C + ridge I)^-1 times each of `directions` (k, n_in), up to one factor; C is the covariance of `deviations`, the
+    ridge in means of its diagonal.
 
-    The inverse is taken among the n images, fewer than the units of a wide layer: with X (n, n_in) the deviations it is
-    d - X^T (n ridge I + X X^T)^-1 X d.
+    Where a layer has no fewer units than there are images the inverse is taken among these: with X (n, n_in) the deviations
+    it is d - X^T (n ridge I + X X^T)^-1 X d.
     """
-    products = deviations @ deviations.T
-    ridge = RIDGE * products.trace() / deviations.shape[1]
-    if not ridge > 0:
+    images, units = deviations.shape
+    among_units = units < images
+    products = deviations.T @ deviations if among_units else deviations @ deviations.T
+    least = ridge * products.trace() / units
+    if not least > 0:
         return directions
-    products.diagonal().add_(ridge)
+    products.diagonal().add_(least)
+    if among_units:
+        found: Tensor = torch.linalg.solve(products, directions.T).T
+        return found
     common: Tensor = torch.linalg.solve(products, deviations @ directions.T).T @ deviations
     return directions - common
 

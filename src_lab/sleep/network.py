@@ -15,7 +15,7 @@ from src_lab.sleep.backend import Backend, Biases, NonFiniteError, Parameters, R
 from src_lab.sleep.bias import sleeping_biases
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.config import SleepConfig
-from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, as_images, level_outputs
+from src_lab.sleep.homeostasis import HOMEOSTASIS_STEPS, Readout, as_images, level_outputs
 from src_lab.sleep.layers import SleepingLayer
 from src_lab.sleep.preparation import copied_generator, first_steps, sleeping_parameters
 from src_lab.sleep.simulate import SleepResult, begin
@@ -119,14 +119,26 @@ def sleep(
         if biases is not None and shifted is not None and config.bias == "adapt":
             shifted = bias_surrogates(biases, shifted, config.change, generator)
     _write(layers, after, shifted if config.bias == "adapt" else None)
+    levelled = None
     if config.homeostasis == "outputs":
         shown, taught = _shown_to_outputs(images, before[-1], config, noise, mean_image, summaries)
-        level_outputs(model, layers[-1], shown, outputs, config.decorrelation, taught, config.discriminant)
+        levelled = level_outputs(
+            model,
+            layers[-1],
+            shown,
+            outputs,
+            config.decorrelation,
+            taught,
+            config.discriminant,
+            config.discriminant_ridge,
+        )
         after[-1] = layers[-1].weight()
         if shifted is not None:
             shifted[-1] = layers[-1].bias()
     _warn_if_silent(trace, slept, parameters)
-    return SleepResult(steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted)
+    return SleepResult(
+        steps=slept, weights=after, spike_counts=trace.spike_counts[:slept], biases=shifted, levelled=levelled
+    )
 
 
 def _shown_to_outputs(
@@ -141,7 +153,7 @@ def _shown_to_outputs(
     if config.summary is None:
         return as_images(first_steps(HOMEOSTASIS_STEPS, images, config, noise, mean_image), images, weight), []
     known = summaries or [Summary.of(images, config.summary, residual=config.summary_residual)]
-    drawn = samples(known, HOMEOSTASIS_STEPS, noise).view(-1, *images.shape[1:])
+    drawn = samples(known, config.summary_images, noise).view(-1, *images.shape[1:])
     return drawn, [summary.outputs for summary in known]
 
 
@@ -262,6 +274,13 @@ def _warn_if_silent(trace: Record, slept: int, parameters: Parameters) -> None:
             slept,
             *numbers,
         )
+
+
+def restore_levelled(model: nn.Module, levelled: Readout | None) -> None:
+    """Give `model`, in place, the outputs that its sleep had levelled (`SleepResult.levelled`), without discriminants: what
+    it should learn with, next, where `discriminant_lasts` is false. None changes nothing."""
+    if levelled is not None:
+        find_layers(model)[-1].write(levelled.weight, levelled.bias)
 
 
 def load_weights(model: nn.Module, weights: Sequence[Tensor], biases: Biases | None = None) -> None:

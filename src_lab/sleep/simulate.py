@@ -14,6 +14,7 @@ from src_lab.sleep import triton_kernel
 from src_lab.sleep.backend import Backend, Biases, Parameters, Record
 from src_lab.sleep.config import SleepConfig
 from src_lab.sleep.event import Event
+from src_lab.sleep.homeostasis import Readout
 from src_lab.sleep.numba_kernel import Numba
 from src_lab.sleep.reference import Reference
 
@@ -39,6 +40,7 @@ class SleepResult:
     spikes        L bool tensors (T, n_l), or None unless recorded
     potentials    L tensors (T, n_l), the membrane potentials just before the threshold test, or None unless recorded
     spike_counts  (T, L) int64 tensor, or None unless recorded
+    levelled      with `sleep.discriminant`, the outputs as they were levelled, before it was added; else None
     """
 
     steps: int
@@ -47,6 +49,7 @@ class SleepResult:
     potentials: list[Tensor] | None = None
     spike_counts: Tensor | None = None
     biases: list[Tensor | None] | None = None
+    levelled: Readout | None = None
 
 
 def simulate(
