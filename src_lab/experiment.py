@@ -172,7 +172,7 @@ def measure(method: Method, tasks: Sequence[Task], current: Task | None, split: 
 
 
 def _resume(method: Method, sleeper: Sleeper, now: Progress, checkpoints: Checkpoints) -> int:
-    """Bring `method`, `sleeper` and `now` to where the newest checkpoint stands; returns how many trainings and sleeps that is."""
+    """Bring `method`, `sleeper` and `now` to where the newest checkpoint stands; returns the trainings and sleeps done."""
     found = checkpoints.latest()
     if found is None:
         return 0

@@ -1,9 +1,15 @@
 """What a run's sleep may know of the past, beside the noise."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from src_lab.data import load_stream
+from src_lab.experiment import ensure
 from src_lab.methods.base import Stored
 from src_lab.models import build_model
 from src_lab.settings import ConfigError
@@ -87,3 +93,52 @@ def test_components_that_a_task_has_not_are_refused_before_any_work() -> None:
     stream = load_stream(config.dataset, config.seed)
     with pytest.raises(ConfigError, match=r"sleep\.summary=65 is more than \d+ images of 64 pixels have components"):
         Sleeper(config, stream, len(stream.tasks))
+
+
+ANSWERING = ["sleep=one_set", "sleep.iterations=20", "sleep.summary=3"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [[], ["model.bias=true"], ["model=lowrank", "model.widths=[40,40]", "train.learning_rate=0.05"]],
+    ids=" ".join,
+)
+def test_what_serves_to_answer_only_is_taken_out_before_the_next_task(model: list[str], tmp_path: Path) -> None:
+    """Awake, a network is what it would be had its outputs only been levelled; asleep it answers otherwise."""
+    answering = configured("method=src", *model, *ANSWERING)
+    level, lasting = (replace(answering, sleep=replace(answering.sleep, **change)) for change in LEVEL_LASTING)
+    found = {}
+    for name, config in {"answering": answering, "level": level, "lasting": lasting}.items():
+        ensure(config, tmp_path / name)
+        table = pd.read_csv(tmp_path / name / "accuracy.csv")
+        found[name] = {stage: table[table.stage == stage].accuracy.to_numpy() for stage in ("train", "sleep")}
+    assert np.array_equal(found["answering"]["train"], found["level"]["train"])
+    assert not np.array_equal(found["answering"]["sleep"], found["level"]["sleep"])
+    assert not np.array_equal(found["answering"]["train"], found["lasting"]["train"])
+
+
+LEVEL_LASTING = ({"discriminant": 0.0}, {"discriminant_lasts": True})
+
+
+def test_the_outputs_that_are_kept_to_learn_with_are_counted_and_go_through_a_checkpoint() -> None:
+    config = configured("method=src", *AWAKE, *ANSWERING, "model.bias=true")
+    stream = load_stream(config.dataset, config.seed)
+    sleeper, again = (Sleeper(config, stream, len(stream.tasks)) for _ in range(2))
+    network = build_model(config.model, stream.tasks[0].train.images.shape[1], stream.num_classes, 0).eval()
+    last = network[-1]
+    sleeper.see(stream.tasks[0])
+    numbers = sleeper.stored().floats
+    assert sleeper.state() == {}
+    sleeper.see(stream.tasks[1])
+    sleeper.sleep(network, 1)
+    answering = last.weight.detach().clone()
+    assert sleeper.stored().floats == 2 * numbers + last.weight.numel() + last.bias.numel()
+    again.load_state(sleeper.state())
+    sleeper.wake(network)
+    levelled = last.weight.detach().clone()
+    assert not torch.equal(levelled, answering)
+    assert sleeper.state() == {}
+    with torch.no_grad():
+        last.weight.zero_()
+    again.wake(network)
+    assert torch.equal(last.weight, levelled)

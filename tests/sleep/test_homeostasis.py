@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from src_lab.sleep import SleepConfig, StimulusConfig, sleep
+from src_lab.sleep import SleepConfig, StimulusConfig, restore_levelled, sleep
 from src_lab.sleep.chain import find_layers
 from src_lab.sleep.homeostasis import as_images, level_outputs
 
@@ -112,37 +112,42 @@ TAUGHT = [(0, 1), (2, 3), (4,)]
 PARTS = torch.cat([SHOWN[:100] * torch.linspace(0, 1, 20).roll(7 * part) for part in range(3)])
 
 
-def discriminated(model: nn.Sequential, strength: float, taught: list[tuple[int, ...]]) -> torch.Tensor:
+def discriminated(
+    model: nn.Sequential, strength: float, taught: list[tuple[int, ...]], shown: torch.Tensor = PARTS, ridge: float = 0.1
+) -> torch.Tensor:
     """What is added to the weights of the outputs."""
     plain = copy.deepcopy(model)
-    level_outputs(plain, find_layers(plain)[-1], PARTS)
-    level_outputs(model, find_layers(model)[-1], PARTS, taught=taught, discriminant=strength)
+    level_outputs(plain, find_layers(plain)[-1], shown)
+    level_outputs(model, find_layers(model)[-1], shown, taught=taught, discriminant=strength, ridge=ridge)
     return rows(model) - rows(plain)
 
 
+@pytest.mark.parametrize("ridge", [0.1, 0.003])
+@pytest.mark.parametrize("every", [1, 10], ids=["300-images", "30-images"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_discriminants_are_fishers_between_the_tasks(bias: bool) -> None:
-    """Beside the formula itself, with the covariance of all units inverted."""
+def test_discriminants_are_fishers_between_the_tasks(bias: bool, every: int, ridge: float) -> None:
+    """Beside the formula itself, with the covariance of all 50 units inverted, of more images than units and of fewer."""
+    shown = PARTS[::every]
     model = network(bias)
-    added = discriminated(model, 0.5, TAUGHT)
+    added = discriminated(model, 0.5, TAUGHT, shown, ridge)
     with torch.no_grad():
-        h = model.eval()[:3](PARTS)
+        h = model.eval()[:3](shown)
     h = torch.cat([h, torch.ones(len(h), 1)], dim=1).double() if bias else h.double()
-    means = h.view(3, 100, -1).mean(dim=1)
-    within = h - means.repeat_interleave(100, dim=0)
-    c = within.T @ within / 300
-    ridge = 0.1 * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
+    means = h.view(3, 100 // every, -1).mean(dim=1)
+    within = h - means.repeat_interleave(100 // every, dim=0)
+    c = within.T @ within / len(shown)
+    most = ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
     apart, mean = (means - h.mean(dim=0))[[0, 0, 1, 1, 2]], h.mean(dim=0)
-    solved = torch.linalg.solve(c + ridge, torch.cat([apart, mean[None]]).T).T
+    solved = torch.linalg.solve(c + most, torch.cat([apart, mean[None]]).T).T
     directions = solved[:5] - torch.outer(solved[:5] @ mean / (solved[5] @ mean), solved[5])
-    factors = added / directions
-    assert torch.allclose(factors, factors[0, 0].expand_as(factors), rtol=1e-6)
-    assert factors[0, 0] > 0
+    factor = (added * directions).sum() / directions.square().sum()
+    assert torch.allclose(added, factor * directions, rtol=1e-6)
+    assert factor > 0
     plain = network(bias)
-    level_outputs(plain, find_layers(plain)[-1], PARTS)
+    level_outputs(plain, find_layers(plain)[-1], shown)
     with torch.no_grad():
-        present = plain.eval()(PARTS)
-    assert (factors[0, 0] * h @ directions.T).std(correction=0) == pytest.approx(0.5 * float(present.std(correction=0)))
+        present = plain.eval()(shown)
+    assert (factor * h @ directions.T).std(correction=0) == pytest.approx(0.5 * float(present.std(correction=0)))
 
 
 def test_a_discriminant_tells_tasks_apart_and_nothing_within_one() -> None:
@@ -168,6 +173,18 @@ def test_a_discriminant_tells_tasks_apart_and_nothing_within_one() -> None:
 )
 def test_without_tasks_of_their_own_outputs_have_no_discriminant(taught: list[tuple[int, ...]]) -> None:
     assert discriminated(network(False), 0.5, taught).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_what_was_levelled_is_given_back_as_it_was_without_discriminants(bias: bool) -> None:
+    model, plain = network(bias), network(bias)
+    levelled = level_outputs(model, find_layers(model)[-1], PARTS, taught=TAUGHT, discriminant=3.0)
+    assert level_outputs(plain, find_layers(plain)[-1], PARTS) is None
+    assert not torch.equal(model[3].weight, plain[3].weight)
+    restore_levelled(model, levelled)
+    assert torch.equal(rows(model), rows(plain))
+    restore_levelled(model, None)
+    assert torch.equal(rows(model), rows(plain))
 
 
 def test_training_flags_stay_and_an_output_that_never_answers_is_left_at_rest() -> None:
