@@ -2,9 +2,11 @@
 
 import os
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import run as entrypoint
 from src_lab.config import parse, register_resolvers
@@ -219,6 +221,26 @@ def test_the_everyday_keys_reach_the_schema() -> None:
     assert config.sleeps
     assert config.sleep.alpha_scale == [1.0, 2.0, 3.0]
     assert config.model.widths == [50, 50]
+
+
+def test_every_setting_of_sleep_training_and_models_can_be_set_without_a_plus() -> None:
+    """Hydra takes `key=value` only for keys that the group's file has."""
+    config = compose()
+    settings = {"sleep": config.sleep, "sleep.stimulus": config.sleep.stimulus, "train": config.train, "model": config.model}
+    keys = [
+        f"{group}.{setting.name}"
+        for group, schema in settings.items()
+        for setting in fields(schema)
+        if setting.name not in ("name", "stimulus")
+    ]
+    assert "sleep.discriminant_lasts" in keys
+    from hydra import compose as composed
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(Path(entrypoint.__file__).parent / "conf")):
+        written = composed("config")
+    missing = [key for key in keys if OmegaConf.select(written, key, default=MISSING) is MISSING]
+    assert missing == []
 
 
 def test_a_traceback_is_there_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
