@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Ideas for a better sleep, one at a time beside the calibrated sleep (docs/best_sleep.md) with the constants that it had when they were
-# tried: width 1000, where a run takes ten seconds, seeds that no search has seen.
+# tried: width 1000, where a run takes ten seconds, seeds that no search has seen. At the end parts of sleep=one_set, beside all of it.
 #   scripts/sleep_ideas.sh [SEEDS] [FOLDER]        e.g. scripts/sleep_ideas.sh 'range(20,25)' outputs/ideas
-# Finished runs are skipped, so it can be stopped and started again: forty minutes of CPU time for five seeds.
+# Finished runs are skipped, so it can be stopped and started again: an hour of CPU time for five seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds=${1:-'range(20,25)'}
@@ -50,4 +50,18 @@ for dataset in mnist fashion_mnist; do
   idea biases_adapt model.bias=true sleep.bias=adapt
   idea biases_ignored model.bias=true sleep.bias=ignore
   "$python" scripts/aggregate.py "$folder/$dataset" --by sleep --against base --out "$folder/tables/$dataset"
+
+  part() { # NAME OVERRIDE...
+    "$python" run.py -m "seed=$seeds" threads=1 evaluate=final "hydra.sweep.dir=$folder/one_set/$dataset" "dataset=$dataset" \
+      sleep=one_set 'model.widths=[1000,1000]' method=src "sleep.name=$1" "${@:2}"
+  }
+
+  part one_set
+  part learned_on sleep.discriminant_lasts=true
+  part thousand_images sleep.summary_images=1000
+  part large_ridge sleep.discriminant_ridge=0.1
+  part discriminant_0.5 sleep.discriminant=0.5
+  part as_before sleep.discriminant_lasts=true sleep.summary_images=1000 sleep.discriminant_ridge=0.1 sleep.discriminant=0.5
+  part nothing_learned_asleep sleep.inc=0 sleep.dec=0
+  "$python" scripts/aggregate.py "$folder/one_set/$dataset" --by sleep --against one_set --out "$folder/tables/one_set_$dataset"
 done
