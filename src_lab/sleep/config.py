@@ -91,6 +91,8 @@ class SleepConfig:
     """Such shares are multiplied by this power of 1 - c, c the mean cosine between what two images feed a layer with."""
     dissimilarity_unit: Literal["absolute", "input"] = setting("absolute", source="ours", later=True)
     """What that 1 - c is measured in: as it is, or in that of the images, so that the first layer has all of `dec`."""
+    similarity: float = setting(0.0, within=NON_NEGATIVE, source="ours; 0: shares know nothing of it", later=True)
+    """All shares are multiplied by this power of c of the images themselves: a sleep takes away what they have in common."""
     least_dissimilarity: float = setting(0.0, within=UNIT_INTERVAL, source="ours; 0: none", later=True)
     """Where less than this is left of 1 - c in what feeds the outputs, all shares fall with the root of what is."""
     growth: float = setting(
@@ -155,7 +157,7 @@ class SleepConfig:
         if self.plasticity == "relative":
             self._check_relative()
         else:
-            for key in ("dissimilarity", "least_dissimilarity"):
+            for key in ("dissimilarity", "similarity", "least_dissimilarity"):
                 if getattr(self, key):
                     raise ConfigError(
                         f"sleep.{key}={getattr(self, key):g} scales shares, which sleep.plasticity=absolute has none of: "

@@ -46,7 +46,7 @@ def sleeping_parameters(
         factors = found.alpha
         if config.plasticity == "relative":
             shares = [1.0] * len(layers)
-            if config.dissimilarity or config.least_dissimilarity:
+            if config.dissimilarity or config.similarity or config.least_dissimilarity:
                 shares = _shares(config, dissimilarities(model, layers, images))
             steps = found.steps(config, gains(config, factors), beta, shares)
     alpha = gains(config, factors)
@@ -59,7 +59,8 @@ def _shares(config: SleepConfig, apart: Sequence[float]) -> list[float]:
     unit = apart[0] if config.dissimilarity_unit == "input" else 1.0
     least = config.least_dissimilarity
     spared = min(1.0, apart[-1] / least) ** 0.5 if least else 1.0
-    return [spared * min(1.0, each / unit) ** config.dissimilarity if unit else 0.0 for each in apart]
+    common = max(0.0, 1 - apart[0]) ** config.similarity
+    return [common * spared * min(1.0, each / unit) ** config.dissimilarity if unit else 0.0 for each in apart]
 
 
 def first_steps(
