@@ -195,6 +195,21 @@ def test_beside_what_images_have_in_common_the_first_layer_has_all_and_none_more
     assert steps(mixed, dissimilarity=2.0) == steps(mixed)
 
 
+def test_shares_follow_what_images_have_in_common() -> None:
+    model = network(30, 50, 10)
+    layers, draw = find_layers(model), torch.Generator().manual_seed(3)
+    mixed = 0.5 + 0.5 * torch.rand(9, 30, generator=torch.Generator().manual_seed(4))
+    common = 1 - dissimilarities(model, layers, mixed)[0]
+
+    def steps(**changes: Any) -> list[tuple[float, float]]:
+        settings = config(plasticity="relative", inc=0.2, dec=0.5, **changes)
+        return list(sleeping_parameters(model, layers, None, mixed, settings, draw).steps)
+
+    for other in ({}, {"dissimilarity": 2.0}):
+        for whole, part in zip(steps(**other), steps(**other, similarity=3.0), strict=True):
+            assert part == pytest.approx([common**3 * each for each in whole])
+
+
 def test_where_images_hardly_differ_before_the_outputs_all_layers_change_less() -> None:
     model = network(30, 50, 10)
     layers, draw = find_layers(model), torch.Generator().manual_seed(3)
