@@ -19,8 +19,8 @@ I, and adds the share `inc`, to first order, whatever the width, the weights' si
 `sleep.dissimilarity` multiplies both by that power of 1 - c_l, where c_l is the mean cosine between what two images bring
 about in the activity that feeds layer l, awake: the more all images have in common there, as in higher layers, the less can
 be taken from all of them without taking what tells them apart. `sleep.similarity` multiplies the shares of all layers by
-that power of c of the images themselves: what they have in common is what a sleep takes away. `sleep.least_dissimilarity` = e
-multiplies those of all layers by sqrt((1 - c_L) / e) where 1 - c_L, that of what feeds the outputs, is less than e: a
+that power of c of the images themselves: what they have in common is what a sleep takes away. `sleep.least_dissimilarity`
+= e multiplies those of all layers by sqrt((1 - c_L) / e) where 1 - c_L, that of what feeds the outputs, is less than e: a
 network in which images hardly differ by the time they reach the outputs, as deep ones that were trained briefly, can spare
 less anywhere. That these help was found by trial (docs/best_sleep.md).
 
