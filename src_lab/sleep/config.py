@@ -137,7 +137,7 @@ class SleepConfig:
     """How much levelled outputs are made to answer to what tells the summary of their task from the others'
     (`src_lab.sleep.homeostasis`)."""
     discriminant_ridge: float = setting(0.1, within=POSITIVE, unit="mean variance of a unit", source="ours", later=True)
-    """Ridge of the covariance behind it: small where many images are drawn, as it is then well known."""
+    """Ridge of the covariance behind it, at least: more is used where few images are drawn for so many units."""
     discriminant_lasts: bool = setting(True, source="ours", later=True)
     """Whether the next task is learned with it, or without, from the outputs as they were levelled."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")

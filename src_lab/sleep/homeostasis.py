@@ -27,10 +27,11 @@ Fisher's linear discriminant (Fisher 1936, doi 10.1111/j.1469-1809.1936.tb02137.
     w_k += b c (C + ridge I)^-1 (m_k - m - g_k m)
 
 m_k is the mean of h over images drawn from the summaries of those tasks that taught output k, m over all, g_k such that the
-mean answer stays 0, C the covariance of h within a summary, ridge `sleep.discriminant_ridge` times the mean of its diagonal,
-and c such that with b = 1 what is added varies as much, over outputs and images, as what was there. No image's label plays a
-part: outputs taught by the same tasks are moved alike, and nothing changes between them. To show, asleep, a summary's images
-while the outputs that they taught are active is replay, of tasks; the closed form is ours.
+mean answer stays 0, C the covariance of h within a summary, ridge `sleep.discriminant_ridge` times the mean of its diagonal
+(or LEAST_RIDGE units / images times, if that is more: from few images C is not well known), and c such that with b = 1 what
+is added varies as much, over outputs and images, as what was there. No image's label plays a part: outputs taught by the
+same tasks are moved alike, and nothing changes between them. To show, asleep, a summary's images while the outputs that they
+taught are active is replay, of tasks; the closed form is ours.
 
 Discriminants that stay are learned on, and pile up: an output that answers to some image of the next task is then pushed
 down by it all the harder. With `sleep.discriminant_lasts=false` they serve to answer only: before the next task is learned
@@ -49,6 +50,8 @@ from src_lab.sleep.layers import SleepingLayer
 HOMEOSTASIS_STEPS = 1000
 LEAST = 1e-3
 """Share of the largest variance below which decorrelation does not raise what outputs hardly differ in."""
+LEAST_RIDGE = 1 / 40
+"""Times units / images, in mean variances of a unit: the fewer the images, the less their covariance is known."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def level_outputs(
     decorrelation  from 0, their correlations stay, to 1, they become uncorrelated
     taught         of each of several equal parts of `shown`, in order, the outputs that images like these have taught
     discriminant   how much those then answer to what tells these parts apart
-    ridge          of the covariance behind that, in mean variances of a unit that feeds them
+    ridge          of the covariance behind that, at least, in mean variances of a unit that feeds them
 
     Returns the levelled layer as it was before its discriminants, None where it has got none.
     """
@@ -138,7 +141,7 @@ def _discriminating(rows: Tensor, feed: Tensor, teaches: Tensor, strength: float
 
 def _over_covariance(directions: Tensor, deviations: Tensor, ridge: float) -> Tensor:
     """(C + ridge I)^-1 times each of `directions` (k, n_in), up to one factor; C is the covariance of `deviations`, the
-    ridge in means of its diagonal.
+    ridge in means of its diagonal, and more than that where there are few deviations.
 
     Where a layer has no fewer units than there are images the inverse is taken among these: with X (n, n_in) the deviations
     it is d - X^T (n ridge I + X X^T)^-1 X d.
@@ -146,7 +149,7 @@ def _over_covariance(directions: Tensor, deviations: Tensor, ridge: float) -> Te
     images, units = deviations.shape
     among_units = units < images
     products = deviations.T @ deviations if among_units else deviations @ deviations.T
-    least = ridge * products.trace() / units
+    least = max(ridge, LEAST_RIDGE * units / images) * products.trace() / units
     if not least > 0:
         return directions
     products.diagonal().add_(least)

@@ -136,7 +136,7 @@ def test_discriminants_are_fishers_between_the_tasks(bias: bool, every: int, rid
     means = h.view(3, 100 // every, -1).mean(dim=1)
     within = h - means.repeat_interleave(100 // every, dim=0)
     c = within.T @ within / len(shown)
-    most = ridge * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
+    most = max(ridge, len(c) / len(shown) / 40) * c.diagonal().mean() * torch.eye(len(c), dtype=c.dtype)
     apart, mean = (means - h.mean(dim=0))[[0, 0, 1, 1, 2]], h.mean(dim=0)
     solved = torch.linalg.solve(c + most, torch.cat([apart, mean[None]]).T).T
     directions = solved[:5] - torch.outer(solved[:5] @ mean / (solved[5] @ mean), solved[5])
