@@ -59,9 +59,6 @@ for dataset in mnist fashion_mnist; do
 
   part one_set
   part learned_on sleep.discriminant_lasts=true
-  part thousand_images sleep.summary_images=1000
-  part large_ridge sleep.discriminant_ridge=0.1
-  part discriminant_0.5 sleep.discriminant=0.5
   part as_before sleep.discriminant_lasts=true sleep.summary_images=1000 sleep.discriminant_ridge=0.1 sleep.discriminant=0.5
   part nothing_learned_asleep sleep.inc=0 sleep.dec=0
   "$python" scripts/aggregate.py "$folder/one_set/$dataset" --by sleep --against one_set --out "$folder/tables/one_set_$dataset"
