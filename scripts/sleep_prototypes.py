@@ -104,9 +104,18 @@ class Idea:
         if shown is None:
             shown = self.noise(night)
             if night.summaries:
-                drawn = samples(night.summaries, HOMEOSTASIS_STEPS, copied_generator(night.generator))
+                drawn = samples(night.summaries, config.summary_images, copied_generator(night.generator))
                 shown = drawn.view(-1, *night.images.shape[1:])
-        level_outputs(self.network, self.layers[-1], shown, night.outputs, config.decorrelation, taught, config.discriminant)
+        level_outputs(
+            self.network,
+            self.layers[-1],
+            shown,
+            night.outputs,
+            config.decorrelation,
+            taught,
+            config.discriminant,
+            config.discriminant_ridge,
+        )
 
     def noise(self, night: Night) -> Tensor:
         """The noise of the sleep as images; draws nothing from the night's own generator."""
@@ -411,6 +420,11 @@ def runs(ideas: Sequence[str], datasets: Sequence[str], seeds: Iterable[int], ov
         config = configured(dataset, IDEAS[idea].overrides)
         if config.method.name not in METHODS:
             raise ConfigError(f"method={config.method.name} has no prototypes: use method={' or '.join(METHODS)}")
+        if not config.sleep.discriminant_lasts:
+            raise ConfigError(
+                "sleep.discriminant_lasts=false has no prototypes, which learn on what a sleep leaves: use "
+                "sleep.discriminant_lasts=true"
+            )
         yield from (Run(idea, dataset, replace(config, seed=seed)) for seed in seeds)
 
 

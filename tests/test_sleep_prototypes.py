@@ -65,7 +65,7 @@ def test_every_idea_is_measured_once_and_shown_beside_the_standard(
     assert (capsys.readouterr().out, record.read_text()) == (table, written)
 
 
-@pytest.mark.parametrize("setting", ["sleep.dec=-1", "method=merge"])
+@pytest.mark.parametrize("setting", ["sleep.dec=-1", "method=merge", "sleep.discriminant_lasts=false"])
 def test_an_impossible_setting_is_one_line(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

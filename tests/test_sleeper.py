@@ -96,6 +96,7 @@ def test_components_that_a_task_has_not_are_refused_before_any_work() -> None:
 
 
 ANSWERING = ["sleep=one_set", "sleep.iterations=20", "sleep.summary=3"]
+LEVEL_LASTING = ({"discriminant": 0.0}, {"discriminant_lasts": True})
 
 
 @pytest.mark.parametrize(
@@ -115,9 +116,6 @@ def test_what_serves_to_answer_only_is_taken_out_before_the_next_task(model: lis
     assert np.array_equal(found["answering"]["train"], found["level"]["train"])
     assert not np.array_equal(found["answering"]["sleep"], found["level"]["sleep"])
     assert not np.array_equal(found["answering"]["train"], found["lasting"]["train"])
-
-
-LEVEL_LASTING = ({"discriminant": 0.0}, {"discriminant_lasts": True})
 
 
 def test_the_outputs_that_are_kept_to_learn_with_are_counted_and_go_through_a_checkpoint() -> None:

@@ -139,7 +139,8 @@ class SleepConfig:
     discriminant_ridge: float = setting(0.1, within=POSITIVE, unit="mean variance of a unit", source="ours", later=True)
     """Ridge of the covariance behind it, at least: more is used where few images are drawn for so many units."""
     discriminant_lasts: bool = setting(True, source="ours", later=True)
-    """Whether the next task is learned with it, or without, from the outputs as they were levelled."""
+    """Whether the next task is learned with it, or without, from the outputs as they were levelled: a run takes it out, and
+    after `sleep()` on a network of one's own `restore_levelled` does."""
     max_rate_hz: float = setting(239.515363, within=POSITIVE, unit="Hz", source="both programs, MNIST")
     dt_s: float = setting(0.001, within=POSITIVE, unit="s", source="both programs")
     backend: BackendName = setting("auto")
