@@ -9,39 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.analysis import Replay, replay
-from src_lab.models import ModelConfig, build_model
 from src_lab.settings import ConfigError
-from src_lab.sleep import SleepConfig, SleepState, StimulusConfig, simulate, sleep
-from src_lab.sleep.chain import find_layers
+from src_lab.sleep import SleepConfig, SleepState, simulate, sleep
 from src_lab.sleep.stimulus import BLOCK, spike_blocks
+from tests.sleep import small_network
 from tests.sleep.golden_vectors import CPU_BACKENDS
+from tests.sleep.small_network import IMAGES, network, weights_of
 
-CONFIG = SleepConfig(
-    iterations=250,
-    inc=0.01,
-    dec=0.002,
-    decay=0.95,
-    inhibition=0.2,
-    dc=0.05,
-    alpha=[1.0, 2.0, 2.0],
-    beta=[0.5, 0.4, 0.3],
-    max_rate_hz=400.0,
-    stimulus=StimulusConfig(samples_per_step=3),
-)
-IMAGES = torch.rand(20, 5, 5, generator=torch.Generator().manual_seed(7))
-
-
-def network(**options: Any) -> nn.Sequential:
-    model = {"name": "test", "widths": [9, 7], "bias": False, "dropout": 0.25, "output": "linear", "rank": None}
-    return build_model(ModelConfig(**{**model, "dropout_scaling": "train", "init_range": 0.5, **options}), 25, 4, seed=1)
+CONFIG = replace(small_network.CONFIG, inhibition=0.2, dc=0.05)
 
 
 def noise() -> torch.Generator:
     return torch.Generator().manual_seed(3)
-
-
-def weights_of(model: nn.Module) -> list[Tensor]:
-    return [layer.weight() for layer in find_layers(model)]
 
 
 def replayed(model: nn.Module, config: SleepConfig = CONFIG, **options: Any) -> Replay:

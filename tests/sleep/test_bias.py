@@ -1,45 +1,28 @@
 """Biases asleep: the rates that carry them over, what they add to a network's function, what of them learns and is kept."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from src_lab.models import ModelConfig, build_model
 from src_lab.settings import ConfigError
 from src_lab.sleep import SleepConfig, SleepState, StimulusConfig, load_weights, simulate, sleep
 from src_lab.sleep.backend import NonFiniteError
 from src_lab.sleep.bias import require_positive, sleeping_biases, unit_rates
 from src_lab.sleep.chain import find_layers
+from tests.sleep import small_network
 from tests.sleep.golden_vectors import CPU_BACKENDS
+from tests.sleep.small_network import IMAGES, weights_of
 
-CONFIG = SleepConfig(
-    iterations=150,
-    inc=0.01,
-    dec=0.002,
-    decay=0.95,
-    alpha=[1.0, 2.0, 2.0],
-    beta=[0.5, 0.4, 0.3],
-    max_rate_hz=400.0,
-    stimulus=StimulusConfig(samples_per_step=3),
-)
-IMAGES = torch.rand(20, 5, 5, generator=torch.Generator().manual_seed(7))
-
-
-def network(dtype: torch.dtype = torch.float64, **options: Any) -> nn.Sequential:
-    model = {"name": "test", "widths": [9, 7], "bias": True, "dropout": 0.25, "output": "linear", "rank": None}
-    config = ModelConfig(**{**model, "dropout_scaling": "train", "init_range": 0.5, **options})
-    return build_model(config, 25, 4, seed=1).to(dtype)
+CONFIG = replace(small_network.CONFIG, iterations=150)
+network = partial(small_network.network, torch.float64, bias=True)
 
 
 def put_to_sleep(model: nn.Module, config: SleepConfig = CONFIG, **options: Any) -> Any:
     return sleep(model, IMAGES, config, generator=torch.Generator().manual_seed(3), **options)
-
-
-def weights_of(model: nn.Module) -> list[Tensor]:
-    return [layer.weight() for layer in find_layers(model)]
 
 
 def biases_of(model: nn.Module) -> list[Tensor]:

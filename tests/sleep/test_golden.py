@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src_lab.models import ModelConfig, UnscaledDropout, build_model
-from src_lab.sleep import SleepConfig, network, simulate, sleep
+from src_lab.sleep import SleepConfig, SleepResult, network, simulate, sleep
 from src_lab.sleep.backend import Record
 from src_lab.sleep.rules import RULES
 from src_lab.sleep.simulate import begin, start
@@ -70,16 +70,7 @@ class TestRecordedSleeps:
 
     def test_spikes_and_potentials_at_every_step(self, name: str, backend: str, biased: bool) -> None:
         recorded = SLEEPS[name]
-        result = simulate(
-            recorded.weights,
-            recorded.input_spikes,
-            recorded.config,
-            alpha=recorded.alpha,
-            beta=recorded.beta,
-            backend=backend,
-            record=("spikes", "potentials"),
-            **zero_biases(recorded, biased),
-        )
+        result = slept(recorded, backend, record=("spikes", "potentials"), **zero_biases(recorded, biased))
         assert result.spikes is not None
         assert result.potentials is not None
         for layer in range(3):
@@ -99,22 +90,18 @@ class TestRecordedSleeps:
 
     def test_weights_after_the_whole_sleep_in_one_block(self, name: str, backend: str, biased: bool) -> None:
         recorded = SLEEPS[name]
-        steps = len(recorded.input_spikes)
-        result = simulate(
-            recorded.weights,
-            recorded.input_spikes,
-            recorded.config,
-            alpha=recorded.alpha,
-            beta=recorded.beta,
-            backend=backend,
-            **zero_biases(recorded, biased),
-        )
-        for mine, theirs in zip(result.weights, recorded.checkpoints[steps], strict=True):
+        result = slept(recorded, backend, **zero_biases(recorded, biased))
+        for mine, theirs in zip(result.weights, recorded.checkpoints[len(recorded.input_spikes)], strict=True):
             close(mine, theirs, atol=WEIGHT_TOLERANCE[mine.dtype])
 
 
 def zero_biases(recorded: RecordedSleep, biased: bool) -> dict[str, Any]:
     return {"biases": [w.new_zeros(len(w)) for w in recorded.weights], "unit_rates": [0.5] * 3} if biased else {}
+
+
+def slept(recorded: RecordedSleep, backend: str, **options: Any) -> SleepResult:
+    gains = {"alpha": recorded.alpha, "beta": recorded.beta}
+    return simulate(recorded.weights, recorded.input_spikes, recorded.config, **gains, backend=backend, **options)
 
 
 def slept_to_checkpoints(recorded: RecordedSleep, backend: str, biased: bool = False) -> list[tuple[int, list[Tensor]]]:
@@ -132,16 +119,8 @@ def slept_to_checkpoints(recorded: RecordedSleep, backend: str, biased: bool = F
 def test_potentials_equal_to_the_threshold_spike(backend: str, dtype: torch.dtype) -> None:
     """72 potentials of this sleep equal their threshold, and all its numbers are multiples of 1/16 in either dtype."""
     recorded = recorded_ties()
-    weights = [w.to(dtype) for w in recorded.weights]
-    result = simulate(
-        weights,
-        recorded.input_spikes,
-        recorded.config,
-        alpha=recorded.alpha,
-        beta=recorded.beta,
-        backend=backend,
-        record=("spikes", "potentials"),
-    )
+    cast = RecordedSleep(**{**vars(recorded), "weights": [w.to(dtype) for w in recorded.weights]})
+    result = slept(cast, backend, record=("spikes", "potentials"))
     assert result.spikes is not None
     assert result.potentials is not None
     ties = [int((v == beta).sum()) for v, beta in zip(recorded.potentials, recorded.beta, strict=True)]
@@ -149,7 +128,6 @@ def test_potentials_equal_to_the_threshold_spike(backend: str, dtype: torch.dtyp
     for layer in range(3):
         assert torch.equal(result.spikes[layer], recorded.spikes[layer])
         assert torch.equal(result.potentials[layer].double(), recorded.potentials[layer])
-    cast = RecordedSleep(**{**vars(recorded), "weights": weights})
     for step, reached in slept_to_checkpoints(cast, backend):
         for mine, theirs in zip(reached, recorded.checkpoints[step], strict=True):
             assert torch.equal(mine.double(), theirs)

@@ -16,28 +16,7 @@ from src_lab.sleep.chain import find_layers
 from src_lab.sleep.scaling import normalization_factors
 from src_lab.sleep.stimulus import spike_blocks
 from tests.sleep.golden_vectors import CPU_BACKENDS
-
-CONFIG = SleepConfig(
-    iterations=250,
-    inc=0.01,
-    dec=0.002,
-    decay=0.95,
-    alpha=[1.0, 2.0, 2.0],
-    beta=[0.5, 0.4, 0.3],
-    max_rate_hz=400.0,
-    stimulus=StimulusConfig(samples_per_step=3),
-)
-IMAGES = torch.rand(20, 5, 5, generator=torch.Generator().manual_seed(7))
-
-
-def network(dtype: torch.dtype = torch.float32, **options: Any) -> nn.Sequential:
-    model = {"name": "test", "widths": [9, 7], "bias": False, "dropout": 0.25, "output": "linear", "rank": None}
-    config = ModelConfig(**{**model, "dropout_scaling": "train", "init_range": 0.5, **options})
-    return build_model(config, 25, 4, seed=1).to(dtype)
-
-
-def weights_of(model: nn.Module) -> list[Tensor]:
-    return [layer.weight() for layer in find_layers(model)]
+from tests.sleep.small_network import CONFIG, IMAGES, network, weights_of
 
 
 def put_to_sleep(model: nn.Module, config: SleepConfig = CONFIG, images: Tensor = IMAGES, **options: Any) -> Any:
