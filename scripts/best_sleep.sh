@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The best sleep beside the published one, its parts alone and its rivals, on the default network and fresh seeds
-# (docs/best_sleep.md): about 80 CPU seconds a run, two hours of CPU time for five seeds of all.
+# (docs/best_sleep.md): about 80 CPU seconds a run, OWM twice that, two hours of CPU time for five seeds of all.
 #   scripts/best_sleep.sh [SEEDS] [FOLDER] [DATASETS]     e.g. scripts/best_sleep.sh 'range(10,20)' outputs/best 'mnist fashion_mnist'
 # Finished runs are skipped, so it can be stopped and started again.
 set -euo pipefail
