@@ -3,8 +3,8 @@
 # trials on validation images finds for each of these networks, and outputs treated alike without sleep (a control), all run with the same
 # fresh seeds (docs/best_sleep.md).
 #   scripts/one_setting.sh [SEEDS] [FOLDER]        e.g. scripts/one_setting.sh 'range(10,15)' outputs/one_setting
-# Finished trials and runs are skipped, so it can be stopped and started again: by what its runs took about six hours of CPU time, of
-# which the networks of 4000 units take nearly four.
+# Finished trials and runs are skipped, so it can be stopped and started again, and other seeds added: by what its runs took about five
+# hours of CPU time for five seeds, of which the networks of 4000 units take three.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds=${1:-'range(10,15)'}

@@ -126,7 +126,7 @@ def device_of(config: RunConfig) -> torch.device:
     try:
         device = torch.device(config.device)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError):  # no such device; PyTorch without CUDA; without that kind
         allowed = "auto, cpu, cuda or cuda:N" if has_gpu else "auto or cpu (there is no usable GPU here)"
         raise ConfigError(f"device={config.device} cannot be used: allowed are {allowed}; e.g. device=cpu") from None
     return device

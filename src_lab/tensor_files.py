@@ -48,8 +48,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         intact = header["sha256"] == digest(tensors, note)
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read ({error})") from error
-    except RuntimeError as error:  # PyTorch opens the file a second time, and another process may have removed it meanwhile
-        if path.exists() and os.strerror(errno.ENOENT) not in str(error):  # it may also have made it again by now
+    except RuntimeError as error:
+        # PyTorch opens the file a second time, and another process may have removed it meanwhile (and made it again by now,
+        # so that only the message tells).
+        if os.strerror(errno.ENOENT) not in str(error):
             raise
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     if not intact:

@@ -109,8 +109,11 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     assert [file.name for file in files(tmp_path)] == ["step-001.safetensors", "step-002.safetensors"]
 
 
-def test_a_file_that_goes_while_it_is_opened_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may drop a cache's entry between the two openings that reading takes."""
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_file_that_goes_while_it_is_opened_is_not_found(
+    made_again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may drop a cache's entry between the two openings that reading takes, and a third make it again."""
     path = tmp_path / "entry.safetensors"
     save_tensors(path, {"w": torch.ones(3)}, {})
     really_open = tensor_files.safe_open
@@ -120,6 +123,8 @@ def test_a_file_that_goes_while_it_is_opened_is_not_found(tmp_path: Path, monkey
         try:
             return really_open(*arguments)
         except FileNotFoundError:
+            if made_again:
+                save_tensors(path, {"w": torch.ones(3)}, {})
             raise RuntimeError(f"unable to open file <{path}> in read-only mode: No such file or directory (2)") from None
 
     monkeypatch.setattr(tensor_files, "safe_open", open_and_lose)
